@@ -1,0 +1,201 @@
+"""The HTTP application: finds the endpoint, reads the request, runs the exchange, sends the reply."""
+
+import ipaddress
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import quart
+from quart import Quart
+
+from penstock import connection
+from penstock.engine import Reply, Run
+from penstock.errors import Forbidden, GatewayError, InvalidRequest, NotFound, TooLarge
+from penstock.exchange import Exchange
+from penstock.gateway import Endpoint, Generation, Host
+from penstock.protocol import Answer, ClientProtocol, Operation
+from penstock.request import Prompt, Request
+
+log = logging.getLogger("penstock")
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_JSON = "application/json"
+
+
+def make_app(host: Host) -> Quart:
+    """The application that serves whatever generation of `host` is current."""
+    app = Quart("penstock", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = None  # the limit belongs to the generation, see _read_body
+    app.config["BODY_TIMEOUT"] = 300
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.logger.handlers.clear()
+    connection.install(app)
+
+    async def handle(path: str = "") -> quart.Response:
+        return await _handle(host, "/" + path)
+
+    app.add_url_rule("/", "root", handle, methods=_METHODS, strict_slashes=False)
+    app.add_url_rule("/<path:path>", "all", handle, methods=_METHODS, strict_slashes=False)
+
+    @app.before_serving
+    async def start() -> None:
+        host.spawn(host.watch(), "watch files")
+
+    @app.after_serving
+    async def stop() -> None:
+        await host.stop()
+
+    return app
+
+
+async def _handle(host: Host, path: str) -> quart.Response:
+    generation, method = host.current, quart.request.method
+    path = path.rstrip("/") or "/"
+    headers = _headers(quart.request.scope["headers"])
+    if method in ("GET", "HEAD") and _is_health(generation, path):
+        return _response(_health(host))
+    methods = generation.endpoints.get(path, {})
+    endpoint = methods.get(method)
+    protocol = endpoint.protocol if endpoint else _protocol_near(generation, path)
+    try:
+        if endpoint is None:
+            raise _no_endpoint(generation, method, path, methods)
+        if endpoint.pipeline.open:
+            _check_same_machine(headers)
+        if endpoint.handler is not None:
+            body = await _read_body(generation.gateway.body_limit)
+            return _response(await endpoint.handler(headers, body))
+        assert endpoint.protocol is not None
+        if endpoint.operation == "probe":
+            return _response(Answer(200, {"content-type": _JSON}, b"{}"))
+        request = await _read_request(generation, endpoint.protocol, endpoint.operation, headers)
+    except GatewayError as error:
+        log.warning("%s %s: %s %s", method, path, error.status, error.message)
+        return _response(_refusal(protocol, error))
+    return await _run(host, generation, endpoint, request, headers)
+
+
+async def _run(
+    host: Host, generation: Generation, endpoint: Endpoint, request: Request, headers: Mapping[str, str]
+) -> quart.Response:
+    assert endpoint.protocol is not None
+    client = quart.request.scope.get("client")
+    exchange = Exchange(
+        pipeline=endpoint.pipeline.name,
+        protocol=endpoint.protocol,
+        operation=endpoint.operation,
+        request=request,
+        headers=headers,
+        query=quart.request.query_string.decode("latin-1"),
+        peer=client[0] if client else "",
+        upstreams=endpoint.pipeline.file.upstreams,
+        started=host.clock(),
+    )
+    generation.enter()
+    run = Run(exchange, endpoint.pipeline.course, host.spawn, host.clock, generation.leave)
+    connection.cleanup().callback(run.close)
+    return _response(await run.reply())
+
+
+def _response(reply: Answer | Reply) -> quart.Response:
+    response = quart.Response(reply.body, reply.status, reply.headers)
+    response.timeout = None  # Quart's default cuts streams
+    return response
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _headers(raw: Any) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+async def _read_request(
+    generation: Generation, protocol: ClientProtocol, operation: Operation, headers: Mapping[str, str]
+) -> Request:
+    if operation == "list_models":
+        return Request(b"{}", _no_prompt, model="")
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise InvalidRequest(f"content-encoding {encoding!r} is not supported; send the body as it is", status=415)
+    return protocol.read(await _read_body(generation.gateway.body_limit), headers)
+
+
+async def _read_body(limit: int) -> bytes:
+    """The body. One that is too large is read on for a while, so that the client is there to read the refusal."""
+    parts, size = [], 0
+    async for chunk in quart.request.body:
+        size += len(chunk)
+        if size <= limit:
+            parts.append(chunk)
+        elif size > 2 * limit:
+            break
+    if size > limit:
+        raise TooLarge(f"the request body is larger than {limit} bytes")
+    return b"".join(parts)
+
+
+def _no_prompt(_body: bytes) -> Prompt:
+    return Prompt()
+
+
+# ---------------------------------------------------------------- refusing
+
+
+def _check_same_machine(headers: Mapping[str, str]) -> None:
+    """A pipeline without auth trusts this machine, but not every web page that a browser on it shows."""
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    origin = urlsplit(headers.get("origin", "")).hostname
+    if not _is_local_name(host) or (origin is not None and not _is_local_name(origin)):
+        raise Forbidden("this pipeline has no login and answers only this machine's own programs")
+
+
+def _is_local_name(name: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _no_endpoint(generation: Generation, method: str, path: str, methods: Mapping[str, Endpoint]) -> GatewayError:
+    if methods:
+        return InvalidRequest(f"{method} is not served at {path}; use {' or '.join(methods)}", status=405)
+    paths = ", ".join(pipeline.path or "/" for pipeline in generation.pipelines)
+    return NotFound(f"nothing is served at {path}; pipelines are at: {paths}")
+
+
+def _protocol_near(generation: Generation, path: str) -> ClientProtocol | None:
+    """The protocol whose words a lost client most likely understands."""
+    inside = [p for p in generation.pipelines if path == p.path or path.startswith(p.path + "/")]
+    for pipeline in sorted(inside, key=lambda p: -len(p.path)):
+        for methods in generation.endpoints.values():
+            for endpoint in methods.values():
+                if endpoint.pipeline is pipeline and endpoint.protocol is not None:
+                    return endpoint.protocol
+    return None
+
+
+def _refusal(protocol: ClientProtocol | None, error: GatewayError) -> Answer:
+    if protocol is not None:
+        return protocol.error(error, "")
+    body = msgspec.json.encode({"error": {"type": error.kind, "message": error.message}})
+    return Answer(error.status, {"content-type": _JSON}, body)
+
+
+# ---------------------------------------------------------------- health
+
+
+def _is_health(generation: Generation, path: str) -> bool:
+    return path.endswith("/health") and path[: -len("/health")] in {"", *(p.path for p in generation.pipelines)}
+
+
+def _health(host: Host) -> Answer:
+    state = {"live": True, "ready": True, "generation": host.current.id, "reload_failed": bool(host.reload_problem)}
+    return Answer(200, {"content-type": _JSON}, msgspec.json.encode(state))

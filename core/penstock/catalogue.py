@@ -1,0 +1,246 @@
+"""Find what files name: plugins beside the pipelines, in entry points or by module path; protocols; presets."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import msgspec
+
+from penstock.document import Document, convert, suggest
+from penstock.exchange import ModelInfo
+from penstock.plugin import Plugin
+from penstock.protocol import ClientProtocol, UpstreamProtocol
+from penstock.store import Store
+
+AuthForm = Literal["x-api-key", "bearer", "api-key", "none"]
+
+
+class CatalogueError(ValueError):
+    """A name that cannot be found or loaded; the message says what would do."""
+
+
+class PresetModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model worth offering. Sizes in tokens, 0 when unknown."""
+
+    id: str
+    name: str = ""
+    context: int = 0
+    output: int = 0
+    quirks: dict[str, Any] = {}
+
+    def info(self, upstream: str, title: str) -> ModelInfo:
+        """The model as plugins see it."""
+        name = self.name or self.id
+        return ModelInfo(
+            id=self.id,
+            name=name,
+            description=f"served by {title or upstream}",
+            upstream=upstream,
+            context=self.context,
+            output=self.output,
+        )
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A provider as data. `retired` replaces everything else and says what to use instead."""
+
+    title: str = ""
+    protocol: str = ""
+    url: str = ""
+    parameters: tuple[str, ...] = ()
+    auth: AuthForm | None = None
+    env: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    models: tuple[PresetModel, ...] = ()
+    quirks: dict[str, Any] = {}
+    docs: str = ""
+    notes: str = ""
+    retired: str = ""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A plugin class and where it came from, in words."""
+
+    plugin: type[Plugin]
+    origin: str
+
+
+class Catalogue:
+    """Looks names up. Local plugin files are imported anew when their bytes changed; nothing unnamed is imported."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` holds local plugins as `name.py` or `name/`; it need not exist."""
+        self.folder = folder
+
+    # ------------------------------------------------------------ plugins
+
+    def plugin(self, name: str) -> Found:
+        """The plugin a pipeline calls `name`. Raises CatalogueError."""
+        if ":" in name:
+            return self._from_path(name)
+        local, installed = self._local_file(name), self._points("penstock.plugins").get(name)
+        if local is not None and installed is not None:
+            raise CatalogueError(f"plugin {name!r} is both {local} and installed as {installed.value}; rename the file")
+        if local is not None:
+            return Found(_only_plugin(_import_file(local)), str(local))
+        if installed is None:
+            known = self.plugin_names()
+            raise CatalogueError(f"unknown plugin {name!r}{suggest(name, known) or '; there are: ' + ', '.join(known)}")
+        return Found(_as_plugin(_load(installed), name), _distribution(installed))
+
+    def plugin_names(self) -> list[str]:
+        """All names that `plugin` would find, sorted."""
+        return sorted({*self._points("penstock.plugins"), *(path.stem for path in self.local_files())})
+
+    def local_files(self) -> list[Path]:
+        """The local plugins: files and packages of the folder."""
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        found = [path for path in self.folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+        return sorted(path for path in found if path.stem.isidentifier() and not path.name.startswith("_"))
+
+    def _local_file(self, name: str) -> Path | None:
+        return next((path for path in self.local_files() if path.stem == name), None)
+
+    def _from_path(self, name: str) -> Found:
+        module, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise CatalogueError(f"plugin {name!r} cannot be imported: {error}") from error
+        return Found(_as_plugin(found, name), module)
+
+    # ------------------------------------------------------------ protocols and presets
+
+    def protocol(self, name: str) -> ClientProtocol | UpstreamProtocol:
+        """The protocol of that name. Raises CatalogueError."""
+        protocol: ClientProtocol | UpstreamProtocol = self._instance(name)
+        return protocol
+
+    def upstream_protocol(self, name: str) -> UpstreamProtocol:
+        """The protocol for an upstream. Raises CatalogueError."""
+        protocol = self._instance(name)
+        if not isinstance(protocol, UpstreamProtocol):
+            raise CatalogueError(f"protocol {name!r} is for clients only")
+        return protocol
+
+    def client_protocol(self, name: str) -> ClientProtocol:
+        """The protocol for clients. Raises CatalogueError."""
+        protocol = self._instance(name)
+        if not isinstance(protocol, ClientProtocol):
+            raise CatalogueError(f"protocol {name!r} is for upstreams only")
+        return protocol
+
+    def protocol_names(self) -> list[str]:
+        """The names of all installed protocols, sorted."""
+        return sorted(self._points("penstock.protocols"))
+
+    def _instance(self, name: str) -> Any:
+        points = self._points("penstock.protocols")
+        if name not in points:
+            known = sorted(points)
+            raise CatalogueError(
+                f"unknown protocol {name!r}{suggest(name, known) or '; there are: ' + ', '.join(known)}"
+            )
+        return _load(points[name])()
+
+    def store(self, url: str) -> Store:
+        """The store a url names by its scheme. Raises CatalogueError."""
+        scheme, points = url.partition(":")[0], self._points("penstock.stores")
+        if scheme not in points:
+            raise CatalogueError(f"no store is installed for {scheme!r}; there are: {', '.join(['memory', *points])}")
+        store: Store = _load(points[scheme])(url)
+        return store
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name. Raises CatalogueError."""
+        found = self.presets.get(name)
+        if found is None:
+            raise CatalogueError(f"unknown preset {name!r}{suggest(name, self.presets)}")
+        if found.retired:
+            raise CatalogueError(f"preset {name!r}: {found.retired}")
+        return found
+
+    @cached_property
+    def presets(self) -> Mapping[str, Preset]:
+        """All installed presets by name. Raises CatalogueError for a broken file."""
+        presets: dict[str, Preset] = {}
+        for point in self._points("penstock.presets").values():
+            path: Path = _load(point)()
+            document = Document.parse(path.read_text(), str(path), {})
+            found, problems = convert(document, (), dict[str, Preset])
+            if document.problems or found is None:
+                raise CatalogueError("\n".join(map(str, document.problems or problems)))
+            presets.update(found)
+        return presets
+
+    def _points(self, group: str) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=group)}
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        raise CatalogueError(f"{point.value} cannot be loaded: {_reason(error)}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """A local plugin as a module whose name changes with its bytes, so that old and new live side by side."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    name = f"penstock_local_{digest}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    package = path.is_dir()
+    spec = importlib.util.spec_from_file_location(
+        name, path / "__init__.py" if package else path, submodule_search_locations=[str(path)] if package else None
+    )
+    if spec is None or spec.loader is None:
+        raise CatalogueError(f"{path} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise CatalogueError(f"{path} cannot be loaded: {_reason(error)}") from error
+    return module
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _only_plugin(module: ModuleType) -> type[Plugin]:
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Plugin) and value.__module__.startswith(module.__name__)
+    ]
+    if len(found) != 1:
+        names = ", ".join(cls.__name__ for cls in found) or "none"
+        raise CatalogueError(f"{module.__file__} must define one Plugin class; found: {names}")
+    return found[0]
+
+
+def _as_plugin(value: object, name: str) -> type[Plugin]:
+    if isinstance(value, type) and issubclass(value, Plugin):
+        return value
+    raise CatalogueError(f"plugin {name!r} is {value!r}; a class derived from penstock.Plugin is needed")
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value

@@ -1,0 +1,135 @@
+"""The way up: pieces of an answer through the listeners and the validator to the client's bytes."""
+
+from collections.abc import Callable, Sequence
+
+from penstock.errors import GatewayError, Internal
+from penstock.events import Event, Failed, Finish, Start, Usage
+from penstock.exchange import Exchange
+from penstock.plan import EVENTS, Call, Upward
+from penstock.protocol import Encoder, Piece
+from penstock.sources import SILENCE
+from penstock.validator import Validator
+
+_NOTED: frozenset[type] = frozenset({Start, Usage, Finish, Failed})
+_ALL = 1 << 30  # above every position
+
+
+class Delivery:
+    """Carries one answer up. Listeners see an event before the validator does."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        upward: Upward,
+        *,
+        relay: bool,
+        sees_deltas: bool,
+        clock: Callable[[], float],
+        blame: Callable[[str, Exception], GatewayError],
+    ) -> None:
+        """`relay`: unchanged pieces leave as their bytes. `blame` turns a step's exception into an error."""
+        self._exchange = exchange
+        self._listeners = upward.events
+        self._relay = relay
+        self._clock = clock
+        self._blame = blame
+        self._validator = Validator(sees_deltas=sees_deltas)
+        exchange.repairs = self._validator.repairs
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer's Finish has come; all that is missing is the end of the stream."""
+        return bool(self._exchange.stop_reason)
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for more: an upstream that leaves a complete answer's stream open gets a second."""
+        return min(seconds, 1.0) if self.complete else seconds
+
+    def events(self, pieces: Sequence[Piece]) -> list[Event]:
+        """The pieces' events as they leave."""
+        self._note_time(pieces)
+        return [event for piece in pieces for event in self._passed(piece)]
+
+    def encode(self, pieces: Sequence[Piece], encoder: Encoder) -> bytes:
+        """The pieces as the client's bytes, in one write. Raises GatewayError."""
+        self._note_time(pieces)
+        out: list[bytes] = []
+        for piece in pieces:
+            if not piece.events:
+                out.append(piece.raw if self._relay else b"")
+                continue
+            leaving = self._passed(piece)
+            if self._relay and piece.raw and _same(leaving, piece.events):
+                out.append(piece.raw)
+            else:
+                out += map(encoder.encode, leaving)
+        return b"".join(out)
+
+    def unchanged(self, pieces: Sequence[Piece], events: Sequence[Event]) -> bytes | None:
+        """The body of a whole answer that may leave as it came, else None."""
+        if not self._relay or len(pieces) != 1 or not pieces[0].raw:
+            return None
+        return pieces[0].raw if _same(events, pieces[0].events) else None
+
+    def end(self) -> list[Event]:
+        """What is missing at the end of the answer. Raises UpstreamFailed when it cannot be mended."""
+        return self._validator.end()
+
+    def _passed(self, piece: Piece) -> list[Event]:
+        out: list[Event] = []
+        check = self._validator.check
+        for event in piece.events:
+            kind = type(event)
+            if kind in _NOTED:
+                self._note(event)
+            if kind in self._listeners:
+                for heard in self._listen(event, _ALL):
+                    out += check(heard)
+            else:
+                out += check(event)
+        return out
+
+    def _listen(self, event: Event, below: int) -> Sequence[Event]:
+        """The event after the listeners above `below`; what one of them makes goes on to those above it."""
+        for call in self._listeners.get(type(event), ()):
+            if call.position >= below:
+                continue
+            made = self._call(call, event)
+            if made is not None:
+                return [heard for new in made for heard in self._listen(new, call.position)]
+        return (event,)
+
+    def _call(self, call: Call, event: Event) -> Sequence[Event] | None:
+        try:
+            result = call.function(self._exchange, event)
+            if result is None:
+                return None
+            made = (result,) if type(result) in EVENTS else tuple(result)
+        except GatewayError:
+            raise
+        except Exception as error:
+            raise self._blame(call.step, error) from error
+        if not all(type(new) in EVENTS for new in made):
+            raise Internal(f"step {call.step!r} made something that is not an event")
+        return made
+
+    def _note_time(self, pieces: Sequence[Piece]) -> None:
+        if self._exchange.first_event is None and pieces and pieces is not SILENCE:
+            self._exchange.first_event = self._clock()
+
+    def _note(self, event: Event) -> None:
+        exchange = self._exchange
+        match event:
+            case Start(model=model, usage=usage):
+                exchange.served_model = model or exchange.served_model
+                exchange.usage = usage
+            case Usage():
+                exchange.usage = event
+            case Finish(reason=reason):
+                exchange.stop_reason = reason
+            case Failed(error=error):
+                raise error
+
+
+def _same(leaving: Sequence[Event], came: Sequence[Event]) -> bool:
+    return len(leaving) == len(came) and all(a is b for a, b in zip(leaving, came, strict=True))

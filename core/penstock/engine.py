@@ -1,0 +1,407 @@
+"""Run one exchange along a plan: down through the steps, out to the targets, and the answer up to the client."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from logging import getLogger
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.delivery import Delivery
+from penstock.errors import GatewayError, Internal, NotFound, UpstreamFailed
+from penstock.events import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput
+from penstock.exchange import Attempt, Exchange, Response, Target
+from penstock.plan import Call, Plan
+from penstock.protocol import Encoder, Piece
+from penstock.sources import SILENCE, Generated, Source, Spawn, UpstreamStream, Whole
+from penstock.upstream import Pool, UpstreamAnswer
+
+log = getLogger("penstock")
+
+_BLOCK_EVENTS = frozenset({BlockStart, BlockStop, Text, Thinking, Signature, ToolInput, Citation})
+_HOP_BY_HOP = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade"
+    " content-length content-encoding date server set-cookie alt-svc strict-transport-security".split()
+)
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds: between signs of life to a waiting client, and until a silent stream's status is sent anyway."""
+
+    ping: float = 15.0
+    commit_after: float = 10.0
+
+
+class Course(NamedTuple):
+    """What an exchange needs of the pipeline it runs in."""
+
+    plan: Plan
+    team_plans: Mapping[str, Plan]
+    pools: Mapping[str, Pool]
+    timing: Timing
+
+
+class Reply(NamedTuple):
+    """What goes to the client: a whole body, or one that is produced while it is sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes | AsyncIterator[bytes]
+
+
+class Run:
+    """One exchange under way. Whoever makes it calls `close` at its end, whatever happened."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        course: Course,
+        spawn: Spawn,
+        clock: Callable[[], float],
+        done: Callable[[], None],
+    ) -> None:
+        """`spawn` starts a task that somebody owns; `done` is called after the last `on_complete`."""
+        self._exchange = exchange
+        self._course = course
+        self._plan = course.plan
+        self._spawn = spawn
+        self._clock = clock
+        self._done = done
+        self._reached = -1
+        self._answered_at = 1 << 29  # below every step
+        self._answer: UpstreamAnswer | None = None
+        self._source: Source | None = None
+        self._work: asyncio.Task[Response] | None = None
+        self._closed = False
+        exchange.on_identify(self._switch_plan)
+
+    # ------------------------------------------------------------ to the client
+
+    async def reply(self) -> Reply:
+        """The answer, or the refusal in the client's own protocol. Never raises but for cancellation."""
+        exchange = self._exchange
+        try:
+            if exchange.operation == "generate" and exchange.request.stream:
+                reply = await self._streamed()
+            else:
+                reply = await self._whole()
+        except GatewayError as error:
+            self._failed(error)
+            answer = exchange.protocol.error(error, exchange.id)
+            reply = Reply(answer.status, answer.headers, answer.body)
+        exchange.status = reply.status
+        return reply
+
+    def close(self) -> None:
+        """End the exchange: close the upstream here and now, complete the steps in a task of their own."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._work is not None:
+            self._work.cancel()
+        self._release()
+        exchange = self._exchange
+        exchange.ended = self._clock()
+        if exchange.outcome == "open":
+            exchange.outcome = "cancelled"
+        self._spawn(self._complete(), f"complete {exchange.id}")
+
+    async def _streamed(self) -> Reply:
+        encoder = self._exchange.protocol.encoder(self._exchange)
+        self._work = work = self._spawn(self._obtain(), f"obtain {self._exchange.id}")
+        await asyncio.wait({work}, timeout=self._course.timing.commit_after)
+        if work.done():
+            headers = self._headers(work.result(), encoder.content_type)
+            return Reply(work.result().status, headers, self._stream(encoder))
+        return Reply(200, self._headers(Response(), encoder.content_type), self._late_stream(work, encoder))
+
+    async def _whole(self) -> Reply:
+        protocol, exchange = self._exchange.protocol, self._exchange
+        response = await self._obtain()
+        if response.models is not None:
+            body = protocol.models(response.models, exchange.headers)
+        elif response.tokens is not None:
+            body = protocol.token_count(response.tokens)
+        else:
+            body = await self._folded()
+        exchange.outcome = "ok"
+        self._release()
+        return Reply(response.status, self._headers(response, "application/json"), body)
+
+    async def _folded(self) -> bytes:
+        source, delivery = self._require_source(), self._delivery()
+        pieces: list[Piece] = []
+        events: list[Event] = []
+        while (batch := await source.read(delivery.patience(3600.0))) is not None:
+            if delivery.complete and batch is SILENCE:
+                break
+            pieces += batch
+            events += delivery.events(batch)
+        events += delivery.end()
+        return delivery.unchanged(pieces, events) or self._exchange.protocol.fold(self._exchange, events)
+
+    async def _stream(self, encoder: Encoder) -> AsyncIterator[bytes]:
+        """The one generator of an answer: each read of the upstream becomes one write to the client."""
+        source, delivery, ping = self._require_source(), self._delivery(), self._course.timing.ping
+        try:
+            while (pieces := await source.read(delivery.patience(ping))) is not None:
+                if delivery.complete and pieces is SILENCE:
+                    break
+                if out := delivery.encode(pieces, encoder):
+                    yield out
+            if out := b"".join(map(encoder.encode, delivery.end())):
+                yield out
+            self._exchange.outcome = "ok"
+        except GatewayError as error:
+            self._failed(error)
+            yield encoder.fail(error)
+        except Exception as error:
+            failure = self._blame("", error)
+            self._failed(failure)
+            yield encoder.fail(failure)
+        finally:
+            self.close()
+
+    async def _late_stream(self, work: asyncio.Task[Response], encoder: Encoder) -> AsyncIterator[bytes]:
+        """A stream whose status had to be sent before anything was known of the answer."""
+        try:
+            while not work.done():
+                yield encoder.ping()
+                await asyncio.wait({work}, timeout=self._course.timing.ping)
+            try:
+                work.result()
+            except GatewayError as error:
+                self._failed(error)
+                yield encoder.fail(error)
+            else:
+                async for out in self._stream(encoder):
+                    yield out
+        finally:
+            self.close()
+
+    def _headers(self, response: Response, content_type: str) -> dict[str, str]:
+        return {
+            "content-type": content_type,
+            "request-id": self._exchange.id,
+            **({"cache-control": "no-cache"} if content_type == "text/event-stream" else {}),
+            **response.headers,
+        }
+
+    # ------------------------------------------------------------ down, out, and back
+
+    async def _obtain(self) -> Response:
+        """An answer that has begun: from a step, from an upstream, or from a step that mends a failure."""
+        try:
+            return await self._resolve()
+        except GatewayError as error:
+            return await self._mend(error)
+        except Exception as error:
+            return await self._mend(self._blame("", error))
+
+    async def _resolve(self) -> Response:
+        response = await self._down()
+        if response is None:
+            response = await self._out()
+        else:
+            await self._take_events(response)
+        for call in self._plan.upward(self._answered_at).on_response:
+            changed = await self._hook(call, self._exchange, response)
+            if changed is not None and changed is not response:
+                response = changed
+                await self._take_events(response)
+        self._exchange.response = response
+        return response
+
+    async def _down(self) -> Response | None:
+        """Ask each step in file order; `identify` may switch to a team's plan on the way."""
+        position = -1
+        while (call := _next_call(self._plan.on_request, position)) is not None:
+            position = self._reached = call.position
+            response: Response | None = await self._hook(call, self._exchange)
+            if response is not None:
+                self._answered_at = position
+                return response
+        self._reached = 1 << 29
+        return None
+
+    async def _out(self) -> Response:
+        """Try the targets in order until one has begun to answer."""
+        error: GatewayError | None = None
+        targets = self._targets()
+        for number, target in enumerate(targets, 1):
+            attempt = Attempt(number, target, self._exchange.upstreams[target.upstream])
+            self._exchange.attempts.append(attempt)
+            started = self._clock()
+            try:
+                return await self._try(attempt)
+            except GatewayError as failure:
+                error = attempt.error = failure
+                self._release()
+                for call in self._plan.on_failure:
+                    await self._hook(call, self._exchange, attempt, failure)
+                if not failure.retryable:
+                    break
+            finally:
+                attempt.seconds = self._clock() - started
+        assert error is not None  # there is at least one target
+        raise error
+
+    def _targets(self) -> list[Target]:
+        exchange = self._exchange
+        if exchange.operation == "list_models":
+            raise NotFound("this pipeline lists no models; the step 'models' would")
+        if not exchange.targets and len(exchange.upstreams) == 1:
+            return [Target(next(iter(exchange.upstreams)))]
+        if not exchange.targets:
+            raise NotFound(f"no step of the pipeline says where model {exchange.request.model!r} goes")
+        return exchange.targets
+
+    async def _try(self, attempt: Attempt) -> Response:
+        if attempt.upstream.missing:
+            raise UpstreamFailed(f"upstream {attempt.upstream.name!r} cannot be used: {attempt.upstream.missing}")
+        for call in self._plan.on_attempt:
+            await self._hook(call, self._exchange, attempt)
+        if attempt.request is None:
+            raise Internal("no step built the request for the upstream; the step 'translation' would")
+        pool = self._course.pools[attempt.target.upstream]
+        self._answer = answer = await pool.send(attempt.request)
+        attempt.status = answer.status
+        if not 200 <= answer.status < 300:
+            await self._refused(attempt, answer, pool)
+        if self._exchange.operation == "count_tokens":
+            body = await answer.read_all(pool.limits.idle)
+            return Response(tokens=attempt.upstream.protocol.read_token_count(body))
+        self._source = source = await self._open(attempt, answer, pool)
+        await source.prefetch()
+        relayed = self._relays(attempt)
+        return Response(status=200, headers=_passed_headers(answer.headers) if relayed else {})
+
+    async def _refused(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> None:
+        body = pool.mask((await answer.read_all(30.0)).decode(errors="replace")).encode()
+        raise attempt.upstream.protocol.read_error(answer.status, answer.headers, body)
+
+    async def _open(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> Source:
+        """The answer's source, by what the upstream says it is, and else by what it looks like."""
+        exchange, upstream = self._exchange, attempt.upstream
+        quirks = upstream.quirks_of(attempt.target.model or exchange.request.model)
+        content_type = answer.headers.get("content-type", "").lower()
+        if "event-stream" in content_type:
+            decoder = upstream.protocol.decoder(exchange, self._wanted(attempt), quirks)
+            limits = pool.limits
+            return UpstreamStream(answer, decoder, upstream.name, limits.idle, limits.total, self._clock)
+        body = await answer.read_all(pool.limits.total)
+        if not body.lstrip().startswith(b"{"):
+            raise UpstreamFailed(
+                f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
+                detail=body[:300].decode(errors="replace"),
+            )
+        return Whole(upstream.protocol.read_answer(exchange, body, quirks), body)
+
+    def _relays(self, attempt: Attempt) -> bool:
+        return attempt.upstream.protocol.name == self._exchange.protocol.name
+
+    def _wanted(self, attempt: Attempt) -> frozenset[type] | None:
+        """The events worth decoding. All of them, unless bytes are relayed and nobody looks into blocks."""
+        wanted = self._plan.upward(self._answered_at).wanted
+        relayed = self._relays(attempt) and self._exchange.request.stream
+        return wanted if relayed and not wanted & _BLOCK_EVENTS else None
+
+    async def _take_events(self, response: Response) -> None:
+        """Make a step's own answer the source."""
+        self._release()
+        events = response.events
+        if events is None:
+            return
+        self._source = Generated(events, self._spawn) if isinstance(events, AsyncIterable) else Whole(events)
+        await self._source.prefetch()
+
+    async def _mend(self, error: GatewayError) -> Response:
+        """Let the steps above the failure make the error clearer, or answer instead. Raises what remains."""
+        self._release()
+        for call in self._plan.upward(min(self._reached, self._answered_at)).on_error:
+            changed = await self._hook(call, self._exchange, error)
+            if isinstance(changed, GatewayError):
+                error = changed
+            elif changed is not None:
+                self._answered_at = call.position
+                await self._take_events(changed)
+                self._exchange.response = changed
+                return changed  # type: ignore[no-any-return]
+        raise error
+
+    # ------------------------------------------------------------ bookkeeping
+
+    def _delivery(self) -> Delivery:
+        attempt = self._exchange.attempt
+        relay = self._answer is not None and attempt is not None and self._relays(attempt)
+        sees_deltas = not relay or attempt is None or self._wanted(attempt) is None
+        upward = self._plan.upward(self._answered_at)
+        return Delivery(
+            self._exchange, upward, relay=relay, sees_deltas=sees_deltas, clock=self._clock, blame=self._blame
+        )
+
+    def _require_source(self) -> Source:
+        if self._source is None:
+            raise Internal("a step gave an answer without events")
+        return self._source
+
+    async def _hook(self, call: Call, *arguments: Any) -> Any:
+        """Call one implementation, plain or async. Raises GatewayError only."""
+        try:
+            result = call.function(*arguments)
+            return await result if hasattr(result, "__await__") else result
+        except GatewayError:
+            raise
+        except Exception as error:
+            raise self._blame(call.step, error) from error
+
+    def _blame(self, step: str, error: Exception) -> GatewayError:
+        """A mistake in a step (or, with no step, in the core) as an error; the log has the place."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown place"
+        where = f"step {step!r}" if step else "the gateway"
+        log.error("%s: mistake in %s at %s", self._exchange.id, where, place, exc_info=error)
+        detail = f"{type(error).__name__}: {error} ({place})"
+        return Internal(f"internal error in {where}; the log has request {self._exchange.id}", detail=detail)
+
+    def _failed(self, error: GatewayError) -> None:
+        self._exchange.error = error
+        self._exchange.outcome = "error"
+
+    def _switch_plan(self, team: str) -> None:
+        self._plan = self._course.team_plans.get(team, self._plan)
+
+    def _release(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
+
+    async def _complete(self) -> None:
+        try:
+            if self._work is not None:
+                await asyncio.wait({self._work})
+                self._release()  # what the cancelled work may have opened meanwhile
+            for call in self._plan.on_complete:
+                if call.position <= self._reached:
+                    await self._complete_step(call)
+        finally:
+            self._done()
+
+    async def _complete_step(self, call: Call) -> None:
+        try:
+            await self._hook(call, self._exchange)
+        except GatewayError as error:
+            log.error("%s: on_complete of step %r: %s", self._exchange.id, call.step, error.message)
+
+
+def _next_call(calls: tuple[Call, ...], position: int) -> Call | None:
+    return next((call for call in calls if call.position > position), None)
+
+
+def _passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """An upstream's headers that a client of the same protocol may see."""
+    return {name: value for name, value in headers.items() if name not in _HOP_BY_HOP}

@@ -1,0 +1,183 @@
+"""One client request and everything that happens to it: the exchange, its attempts, its response."""
+
+import secrets
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import msgspec
+
+from penstock.errors import Forbidden, GatewayError
+from penstock.events import Event, Usage
+from penstock.protocol import ClientProtocol, Operation, UpstreamProtocol, UpstreamRequest
+from penstock.request import Request
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+Outcome = Literal["open", "ok", "error", "cancelled"]
+
+
+class StashKey(Generic[T]):
+    """Names a plugin's own state on an exchange; make one per kind of state, at module level."""
+
+
+class Stash:
+    """State of one exchange, typed by its keys: `exchange.stash[KEY] = value`."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[object, object] = {}
+
+    def __getitem__(self, key: StashKey[T]) -> T:
+        return cast(T, self._values[key])
+
+    def __setitem__(self, key: StashKey[T], value: T) -> None:
+        self._values[key] = value
+
+    def __contains__(self, key: StashKey[Any]) -> bool:
+        return key in self._values
+
+    def get(self, key: StashKey[T], default: D = None) -> T | D:  # type: ignore[assignment]
+        """The value, or `default` when nothing was stored."""
+        return cast("T | D", self._values.get(key, default))
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking. `key` is a short public name of the credential, never the credential."""
+
+    user: str
+    team: str = ""
+    key: str = ""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One place to try: an upstream's name, and the model to ask it for ("" keeps the client's)."""
+
+    upstream: str
+    model: str = ""
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on offer. Sizes are in tokens, 0 when unknown."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    upstream: str = ""
+    context: int = 0
+    output: int = 0
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Where requests go, as plugins see it. `missing` says what it lacks to be usable, "" when nothing."""
+
+    name: str
+    protocol: UpstreamProtocol
+    title: str = ""
+    models: tuple[ModelInfo, ...] = ()
+    missing: str = ""
+    quirks: Any = None
+    model_quirks: Mapping[str, Any] = {}
+
+    def quirks_of(self, model: str) -> Any:
+        """The protocol's quirks for one model."""
+        return self.model_quirks.get(model, self.quirks)
+
+
+class Response:
+    """An answer: events (given by a plugin, or still to come from an upstream), a list of models, or a count."""
+
+    __slots__ = ("events", "headers", "models", "status", "tokens")
+
+    def __init__(
+        self,
+        events: Iterable[Event] | AsyncIterable[Event] | None = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        models: Sequence[ModelInfo] | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        """`headers` have lower-case names. `events` of None means: still to come from the upstream."""
+        self.events = events
+        self.status = status
+        self.headers = dict(headers or {})
+        self.models = models
+        self.tokens = tokens
+
+
+class Attempt:
+    """One try at one target. Hooks in `on_attempt` fill `request`; the core sends it."""
+
+    __slots__ = ("error", "number", "request", "seconds", "status", "target", "upstream")
+
+    def __init__(self, number: int, target: Target, upstream: Upstream) -> None:
+        self.number = number
+        self.target = target
+        self.upstream = upstream
+        self.request: UpstreamRequest | None = None
+        self.status: int | None = None
+        self.error: GatewayError | None = None
+        self.seconds = 0.0
+
+
+class Exchange:
+    """One client request and everything that happens to it. Times are seconds of the monotonic clock."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        protocol: ClientProtocol,
+        operation: Operation,
+        request: Request,
+        headers: Mapping[str, str],
+        query: str = "",
+        peer: str = "",
+        upstreams: Mapping[str, Upstream],
+        started: float,
+    ) -> None:
+        self.id = "req_" + secrets.token_hex(12)
+        self.pipeline = pipeline
+        self.protocol = protocol
+        self.operation = operation
+        self.request = request
+        self.headers = headers
+        self.query = query
+        self.peer = peer
+        self.upstreams = upstreams
+        self.principal: Principal | None = None
+        self.targets: list[Target] = []
+        self.attempts: list[Attempt] = []
+        self.stash = Stash()
+        self.response: Response | None = None
+        self.status = 0
+        self.error: GatewayError | None = None
+        self.outcome: Outcome = "open"
+        self.usage = Usage()
+        self.served_model = ""
+        self.stop_reason = ""
+        self.repairs: dict[str, int] = {}
+        self.simulated = False
+        self.started = started
+        self.first_event: float | None = None
+        self.ended: float | None = None
+        self._switch: Callable[[str], None] | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt under way, or the one that answered."""
+        return self.attempts[-1] if self.attempts else None
+
+    def identify(self, principal: Principal) -> None:
+        """Say who is asking; the rest of the chain is that team's. Raises Forbidden for a second, other principal."""
+        if self.principal is not None and self.principal != principal:
+            raise Forbidden("two steps of the pipeline disagree about who is asking")
+        self.principal = principal
+        if self._switch is not None:
+            self._switch(principal.team)
+
+    def on_identify(self, switch: Callable[[str], None]) -> None:
+        """For the engine: call `switch` with the team's name once the principal is known."""
+        self._switch = switch

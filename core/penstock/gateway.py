@@ -1,0 +1,289 @@
+"""Generations: load the files, start what they describe, swap it in, retire the old; and the tasks that run meanwhile."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from penstock.catalogue import CatalogueError
+from penstock.config import Files, GatewayFile, load
+from penstock.document import ConfigError, Document, Problem, convert
+from penstock.engine import Timing
+from penstock.errors import GatewayError
+from penstock.options import decode_hook
+from penstock.pipeline import Pipeline, Surroundings, compile_pipeline
+from penstock.plan import Step, compile_plan
+from penstock.plugin import Gateway, Handler
+from penstock.protocol import ClientProtocol, Operation
+from penstock.store import MemoryStore, Store
+
+T = TypeVar("T")
+log = logging.getLogger("penstock")
+
+
+class Endpoint(NamedTuple):
+    """What answers a method and path: a protocol's operation, or a plugin's handler."""
+
+    pipeline: Pipeline
+    protocol: ClientProtocol | None = None
+    operation: Operation = "probe"
+    handler: Handler | None = None
+
+
+class Generation:
+    """Everything one load of the files produced. Retires when it is replaced and its last exchange has left."""
+
+    def __init__(self, files: Files, pipelines: list[Pipeline], host: "Host") -> None:
+        self.files = files
+        self.pipelines = pipelines
+        self.endpoints: dict[str, dict[str, Endpoint]] = {}
+        self.watched: set[Path] = {*files.read, *files.catalogue.local_files()}
+        self.id = hashlib.sha256(b"\0".join(files.read.values())).hexdigest()[:12]
+        self._host = host
+        self._started: list[tuple[Step, _PipelineGateway]] = []
+        self._exchanges = 0
+        self._replaced = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def gateway(self) -> GatewayFile:
+        """The options all pipelines share."""
+        return self.files.gateway
+
+    async def start(self) -> None:
+        """Run all `startup` hooks. On a failure those started are shut down again and ConfigError is raised."""
+        for pipeline in self.pipelines:
+            gateway = _PipelineGateway(self, pipeline)
+            for step in pipeline.instances:
+                try:
+                    await _call_hooks("startup", step, gateway)
+                except ConfigError:
+                    await self._shut_down()
+                    raise
+                except Exception as error:
+                    await self._shut_down()
+                    log.debug("startup of step %r", step.id, exc_info=error)
+                    at = pipeline.file.steps[step.position].at
+                    message = f"step {step.id!r} did not start: {str(error) or type(error).__name__}"
+                    raise ConfigError([pipeline.file.document.problem(at, message)]) from error
+                self._started.append((step, gateway))
+
+    def enter(self) -> None:
+        """An exchange begins."""
+        self._exchanges += 1
+
+    def leave(self) -> None:
+        """An exchange has ended, its steps completed."""
+        self._exchanges -= 1
+        self._retire_when_idle()
+
+    def replace(self) -> None:
+        """Another generation is current now."""
+        self._replaced = True
+        self._retire_when_idle()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """A task that is cancelled when the generation retires."""
+        task = self._host.spawn(work, name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _retire_when_idle(self) -> None:
+        if self._replaced and self._exchanges == 0:
+            self._host.spawn(self._shut_down(), f"retire {self.id}")
+
+    async def _shut_down(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        while self._started:
+            step, gateway = self._started.pop()
+            try:
+                await _call_hooks("shutdown", step, gateway)
+            except Exception as error:
+                log.error("shutdown of step %r", step.id, exc_info=error)
+        for pipeline in self.pipelines:
+            for pool in pipeline.course.pools.values():
+                await pool.close()
+
+
+async def _call_hooks(hook: str, step: Step, gateway: Gateway) -> None:
+    for call in compile_plan([step]).calls[hook]:
+        result = call.function(gateway)
+        if hasattr(result, "__await__"):
+            await result
+
+
+class _PipelineGateway(Gateway):
+    """What the plugins of one pipeline may ask for."""
+
+    def __init__(self, generation: Generation, pipeline: Pipeline) -> None:
+        self.upstreams = MappingProxyType(pipeline.file.upstreams)
+        self._generation = generation
+        self._pipeline = pipeline
+
+    def serve_protocol(self, name: str) -> None:
+        protocol = self._generation.files.catalogue.client_protocol(name)
+        for route in protocol.routes:
+            self._add(route.method, route.path, Endpoint(self._pipeline, protocol, route.operation))
+
+    def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
+        for method in methods:
+            self._add(method, f"/-/{path.strip('/')}", Endpoint(self._pipeline, handler=handler))
+
+    def read_file(self, path: Path, kind: type[T]) -> T:
+        self.watch(path)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {reason}", "")]) from None
+        document = Document.parse(text, str(path), self._generation.files.env)
+        value, problems = convert(document, (), kind, decode_hook({}))
+        if value is None or document.problems:
+            raise ConfigError([*document.problems, *problems])
+        return value
+
+    def watch(self, path: Path) -> None:
+        self._generation.watched.add(path)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._generation.spawn(work, name)
+
+    def _add(self, method: str, path: str, endpoint: Endpoint) -> None:
+        full = (self._pipeline.path + path).rstrip("/") or "/"
+        methods = self._generation.endpoints.setdefault(full, {})
+        if method in methods:
+            raise ValueError(f"{method} {full} is already served")
+        methods[method] = endpoint
+
+
+class Host:
+    """Owns the current generation, the store and all tasks of one process."""
+
+    def __init__(self, place: Path, env: Mapping[str, str], *, public: bool = False) -> None:
+        """`place` is a pipeline file or a folder of them; `public` refuses pipelines that anybody may use."""
+        self._place = place
+        self._env = env
+        self._public = public
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._store: Store | None = None
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._generation: Generation | None = None
+        self.clock: Callable[[], float] = time.monotonic
+        self.reload_problem = ""
+
+    @property
+    def current(self) -> Generation:
+        """The generation that new exchanges enter."""
+        if self._generation is None:
+            raise RuntimeError("the gateway has not started")
+        return self._generation
+
+    async def start(self) -> None:
+        """Load the files and start the first generation. Raises ConfigError."""
+        self._generation = await self._new_generation()
+        self._seen = _state(self._generation.watched, self._place)
+
+    async def reload(self) -> bool:
+        """Swap in a new generation; a mistake keeps the old one and is logged. Returns whether it was swapped."""
+        try:
+            new = await self._new_generation()
+        except ConfigError as error:
+            self.reload_problem = str(error)
+            log.error("the changed files are not used, the old configuration stays:\n%s", error)
+            return False
+        old, self._generation, self.reload_problem = self.current, new, ""
+        old.replace()
+        log.warning("reloaded: generation %s replaces %s", new.id, old.id)
+        return True
+
+    async def watch(self, seconds: float = 1.0) -> None:
+        """Reload whenever a file of the current generation changes; looks every `seconds`."""
+        while True:
+            await asyncio.sleep(seconds)
+            now = _state(self.current.watched, self._place)
+            if now != self._seen:
+                self._seen = now
+                await self.reload()
+                fresh = _state(self.current.watched, self._place)
+                self._seen = {file: now.get(file, state) for file, state in fresh.items()}
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run a task the process owns; a failure that is no GatewayError is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self, seconds: float = 10.0) -> None:
+        """Let completions finish, retire the current generation, and wait at most `seconds` for it."""
+        if self._generation is not None:
+            self._generation.replace()
+        deadline = self.clock() + seconds
+        while self._tasks and self.clock() < deadline:
+            await asyncio.wait(self._tasks, timeout=deadline - self.clock())
+        for task in self._tasks:
+            task.cancel()
+        if self._store is not None:
+            await self._store.close()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, GatewayError):
+            log.error("task %r failed", task.get_name(), exc_info=error)
+
+    async def _new_generation(self) -> Generation:
+        files = load(self._place, self._env)
+        store = self._store = self._store or _open_store(files, self.clock)
+        pipelines, problems = compile_all(files, store, self.clock)
+        if self._public:
+            problems += [_open_to_all(pipeline) for pipeline in pipelines if pipeline.open]
+        if problems:
+            raise ConfigError(problems)
+        generation = Generation(files, pipelines, self)
+        await generation.start()
+        return generation
+
+
+def compile_all(files: Files, store: Store, clock: Callable[[], float]) -> tuple[list[Pipeline], list[Problem]]:
+    """All pipelines of the files, and what is wrong with them."""
+    options = files.gateway
+    around = Surroundings(store, clock, Timing(ping=options.ping, commit_after=options.commit_after))
+    compiled = [compile_pipeline(file, around) for file in files.pipelines]
+    return [p for p, _ in compiled if p is not None], [problem for _, found in compiled for problem in found]
+
+
+def _open_store(files: Files, clock: Callable[[], float]) -> Store:
+    if files.gateway.store in ("memory", "memory:"):
+        return MemoryStore(clock)
+    try:
+        return files.catalogue.store(files.gateway.store)
+    except CatalogueError as error:
+        raise ConfigError([Problem("gateway.yaml", 1, 1, str(error), "")]) from None
+
+
+def _open_to_all(pipeline: Pipeline) -> Problem:
+    message = (
+        "nobody has to say who they are here, so this pipeline is served on loopback only:"
+        " add the step 'auth', or bind to 127.0.0.1"
+    )
+    return pipeline.file.document.problem(("plugins",), message)
+
+
+def _state(files: set[Path], place: Path) -> dict[Path, tuple[int, int]]:
+    """Modification time and size of each file that exists, and of what else the folder holds."""
+    found = {*files, *(place.glob("*.yaml") if place.is_dir() else (place.parent / "gateway.yaml",))}
+    state = {}
+    for path in found:
+        for file in path.rglob("*.py") if path.is_dir() else (path,):
+            try:
+                status = file.stat()
+            except OSError:
+                continue
+            state[file] = (status.st_mtime_ns, status.st_size)
+    return state

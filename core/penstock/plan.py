@@ -1,0 +1,154 @@
+"""Compile a pipeline's steps into plans: pluggy checks the contract, tuples of callables run it."""
+
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pluggy
+
+from penstock.events import Event
+from penstock.hookspecs import Hooks
+from penstock.plugin import Plugin
+
+HOOKS = tuple(name for name in vars(Hooks) if not name.startswith("_"))
+EVENTS: frozenset[type] = frozenset(typing.get_args(Event))
+_ARGUMENTS = {name: tuple(inspect.signature(getattr(Hooks, name)).parameters)[1:] for name in HOOKS}
+
+
+class PlanError(ValueError):
+    """A plugin breaks the contract of the hooks; the message says which and how to mend it."""
+
+
+class Step(NamedTuple):
+    """A plugin at its place in the file."""
+
+    position: int
+    id: str
+    plugin: Plugin
+
+
+class Call(NamedTuple):
+    """One implementation of a hook, taking all the hook's arguments by position."""
+
+    position: int
+    step: str
+    function: Callable[..., Any]
+
+
+class Upward(NamedTuple):
+    """What an answer meets on its way up, nearest step first. `wanted` are the types that `on_event`s listen to."""
+
+    on_response: tuple[Call, ...]
+    on_error: tuple[Call, ...]
+    events: dict[type, tuple[Call, ...]]
+    wanted: frozenset[type]
+
+
+class Plan:
+    """A compiled pipeline for one team: the steps that are on, and per hook the calls in order."""
+
+    def __init__(
+        self, steps: Sequence[Step], calls: dict[str, tuple[Call, ...]], listens: dict[str, frozenset[type]]
+    ) -> None:
+        self.steps = tuple(steps)
+        self.calls = calls
+        self.listens = listens
+        self.on_request = calls["on_request"]
+        self.on_attempt = calls["on_attempt"]
+        self.on_failure = calls["on_failure"]
+        self.on_complete = tuple(reversed(calls["on_complete"]))
+        self._upward: dict[int, Upward] = {}
+
+    def upward(self, position: int) -> Upward:
+        """The way up for an answer given at `position`; made on first use."""
+        if position not in self._upward:
+            self._upward[position] = self._compile_upward(position)
+        return self._upward[position]
+
+    def _compile_upward(self, position: int) -> Upward:
+        def above(hook: str) -> tuple[Call, ...]:
+            return tuple(call for call in reversed(self.calls[hook]) if call.position < position)
+
+        listeners = above("on_event")
+        events = {kind: tuple(c for c in listeners if kind in self.listens[c.step]) for kind in EVENTS}
+        events = {kind: calls for kind, calls in events.items() if calls}
+        return Upward(above("on_response"), above("on_error"), events, frozenset(events))
+
+
+def compile_plan(steps: Sequence[Step]) -> Plan:
+    """A plan of these steps, in file order. Raises PlanError."""
+    manager = pluggy.PluginManager("penstock")
+    manager.add_hookspecs(Hooks)
+    for step in steps:
+        check_plugin(step.plugin)
+        manager.register(step.plugin, name=step.id)
+    positions = {step.id: step.position for step in steps}
+    calls: dict[str, tuple[Call, ...]] = {}
+    for hook in HOOKS:
+        found = [
+            Call(positions[impl.plugin_name], impl.plugin_name, _adapted(hook, impl.function, tuple(impl.argnames)))
+            for impl in getattr(manager.hook, hook).get_hookimpls()
+        ]
+        calls[hook] = tuple(sorted(found, key=lambda call: call.position))
+    listens = {s.id: _event_types(s.plugin) for s in steps if any(c.step == s.id for c in calls["on_event"])}
+    return Plan(steps, calls, listens)
+
+
+def check_plugin(plugin: Plugin) -> None:
+    """Refuse what pluggy would accept and we do not, and what it refuses. Raises PlanError."""
+    manager = pluggy.PluginManager("penstock")
+    manager.add_hookspecs(Hooks)
+    try:
+        manager.register(plugin)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PlanError(" ".join(str(error).split())) from None
+    for hook in HOOKS:
+        method = getattr(plugin, hook, None)
+        if method is not None and not hasattr(method, "penstock_impl"):
+            raise PlanError(f"{_place(method)}: {hook} is not marked with @hookimpl")
+        for impl in getattr(manager.hook, hook).get_hookimpls():
+            _check_implementation(hook, impl)
+    _event_types(plugin)
+
+
+def _check_implementation(hook: str, impl: pluggy.HookImpl) -> None:
+    place = _place(impl.function)
+    if impl.kwargnames:
+        raise PlanError(f"{place}: {hook} gives {', '.join(impl.kwargnames)} a default value; hooks take none")
+    if impl.tryfirst or impl.trylast or impl.hookwrapper or impl.wrapper:
+        raise PlanError(f"{place}: {hook} asks for an order of its own; the pipeline file decides the order")
+    if hook == "on_event" and inspect.iscoroutinefunction(impl.function):
+        raise PlanError(f"{place}: on_event must be a plain `def`; it runs for each event")
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__func__", function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _adapted(hook: str, function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    """`function` callable with all arguments of the hook, whichever subset it names."""
+    arguments = _ARGUMENTS[hook]
+    if names == arguments:
+        return function
+    picks = [arguments.index(name) for name in names]
+
+    def call(*values: Any) -> Any:
+        return function(*(values[pick] for pick in picks))
+
+    return call
+
+
+def _event_types(plugin: Plugin) -> frozenset[type]:
+    """The events a plugin's `on_event` asks for by annotation; no annotation means all. Raises PlanError."""
+    method = getattr(plugin, "on_event", None)
+    if method is None or "event" not in inspect.signature(method).parameters:
+        return EVENTS
+    annotation = typing.get_type_hints(method).get("event", Event)
+    kinds = typing.get_args(annotation) or (annotation,)
+    unknown = [kind for kind in kinds if kind not in EVENTS]
+    if unknown:
+        raise PlanError(f"{_place(method)}: on_event listens to {unknown[0]!r}, which is not an event")
+    return frozenset(kinds)

@@ -1,0 +1,145 @@
+"""Where the pieces of an answer come from: an upstream's stream, its whole body, or a plugin's own events."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from penstock.errors import TimedOut
+from penstock.events import Event, Ping, Start, Usage
+from penstock.protocol import Decoder, Piece
+from penstock.upstream import UpstreamAnswer
+
+SILENCE: Sequence[Piece] = (Piece((Ping(),), b""),)
+"""What a source gives when nothing came: a sign of life for the client."""
+
+_PRELUDE = (Ping, Start, Usage)  # before these nothing of the answer itself is known
+
+Spawn = Callable[[Coroutine[Any, Any, Any], str], "asyncio.Task[Any]"]
+
+
+class Source(ABC):
+    """Gives the pieces of one answer, in order."""
+
+    def __init__(self) -> None:
+        self._held: list[Piece] = []
+        self._ended = False
+
+    @abstractmethod
+    async def fetch(self, seconds: float) -> Sequence[Piece] | None:
+        """The next pieces, SILENCE when none came in `seconds`, None at the end. Raises GatewayError."""
+
+    async def read(self, seconds: float) -> Sequence[Piece] | None:
+        """As `fetch`, beginning with what `prefetch` held back."""
+        if self._held:
+            held, self._held = self._held, []
+            return held
+        return None if self._ended else await self.fetch(seconds)
+
+    async def prefetch(self) -> None:
+        """Wait until the answer itself has begun, so that earlier failures can still be mended. Raises GatewayError."""
+        while not self._ended:
+            pieces = await self.fetch(3600.0)
+            if pieces is None:
+                self._ended = True
+            elif pieces is not SILENCE:
+                self._held += pieces
+            if any(_begun(piece) for piece in self._held):
+                return
+
+    def close(self) -> None:
+        """Let go of whatever the pieces came from, here and now."""
+
+
+def _begun(piece: Piece) -> bool:
+    return any(not isinstance(event, _PRELUDE) for event in piece.events) or not piece.events
+
+
+class UpstreamStream(Source):
+    """An upstream's event stream."""
+
+    def __init__(
+        self, answer: UpstreamAnswer, decoder: Decoder, name: str, idle: float, total: float, clock: Callable[[], float]
+    ) -> None:
+        """`idle` bounds the seconds between bytes, `total` those of the whole stream."""
+        super().__init__()
+        self._answer = answer
+        self._decoder = decoder
+        self._name = name
+        self._idle = idle
+        self._clock = clock
+        self._heard = clock()
+        self._deadline = self._heard + total
+
+    async def fetch(self, seconds: float) -> Sequence[Piece] | None:
+        now = self._clock()
+        try:
+            async with asyncio.timeout(min(seconds, self._heard + self._idle - now, self._deadline - now)):
+                chunk = await self._answer.read()
+        except TimeoutError:
+            self._check_limits()
+            return SILENCE
+        if chunk:
+            self._heard = self._clock()
+            return self._decoder.feed(chunk)
+        self._ended = True
+        return self._decoder.end()
+
+    def _check_limits(self) -> None:
+        now = self._clock()
+        if now >= self._deadline:
+            raise TimedOut(f"upstream {self._name!r} did not finish its answer in time")
+        if now >= self._heard + self._idle:
+            raise TimedOut(f"upstream {self._name!r} was silent for {self._idle:g} s")
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class Whole(Source):
+    """An answer that came at once: `raw` is its body, if it has one."""
+
+    def __init__(self, events: Iterable[Event], raw: bytes = b"") -> None:
+        super().__init__()
+        self._held = [Piece(tuple(events), raw)]
+        self._ended = True
+
+    async def fetch(self, seconds: float) -> Sequence[Piece] | None:
+        return None
+
+    async def prefetch(self) -> None:
+        return
+
+
+class Generated(Source):
+    """A plugin's events, as it makes them."""
+
+    def __init__(self, events: AsyncIterable[Event], spawn: Spawn) -> None:
+        super().__init__()
+        self._events: AsyncIterator[Event] = aiter(events)
+        self._spawn = spawn
+        self._next: asyncio.Task[Event | None] | None = None
+
+    async def fetch(self, seconds: float) -> Sequence[Piece] | None:
+        if self._next is None:
+            self._next = self._spawn(_next_of(self._events), "next event")
+        done, _ = await asyncio.wait({self._next}, timeout=seconds)
+        if not done:
+            return SILENCE
+        task, self._next = self._next, None
+        event: Event | None = task.result()
+        return None if event is None else (Piece((event,), b""),)
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        elif isinstance(self._events, AsyncGenerator):
+            self._spawn(_close(self._events), "close generator")
+
+
+async def _next_of(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)
+
+
+async def _close(events: AsyncGenerator[Event, None]) -> None:
+    await events.aclose()

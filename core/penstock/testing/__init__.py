@@ -1,0 +1,1 @@
+"""Fixtures for authors of plugins and protocols: a gateway on a real socket and a scripted upstream."""

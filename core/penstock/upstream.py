@@ -1,0 +1,193 @@
+"""Connections to upstreams: the only HTTP client. One pool per upstream, time limits per phase, proxies, CA bundle."""
+
+import asyncio
+import io
+import ssl
+import urllib.request
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from penstock.errors import GatewayError, TimedOut, UpstreamFailed
+from penstock.exchange import Upstream
+from penstock.options import Secret
+from penstock.protocol import UpstreamRequest
+
+_LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
+_ANSWER_LIMIT = 64 << 20  # a body that is not streamed
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long an upstream may take, in seconds per phase, and how many connections it gets (0: no bound)."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float
+    connections: int
+
+
+class UpstreamAnswer:
+    """An upstream's answer: status, headers with lower-case names, and the body as it arrives."""
+
+    def __init__(self, response: aiohttp.ClientResponse, name: str) -> None:
+        self._response = response
+        self._name = name
+        self.status = response.status
+        self.headers = {key.lower(): value for key, value in response.headers.items()}
+
+    async def read(self) -> bytes:
+        """What has arrived, b"" at the end. May be cancelled without losing bytes. Raises UpstreamFailed."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(self._name, error, "broke off its answer") from error
+
+    async def read_all(self, seconds: float) -> bytes:
+        """The whole body. Raises UpstreamFailed, TimedOut."""
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(seconds):
+                while chunk := await self.read():
+                    size += len(chunk)
+                    if size > _ANSWER_LIMIT:
+                        raise UpstreamFailed(f"upstream {self._name!r} answered with more than {_ANSWER_LIMIT} bytes")
+                    parts.append(chunk)
+        except TimeoutError:
+            raise TimedOut(f"upstream {self._name!r} did not finish its answer within {seconds:g} s") from None
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Let go. A connection whose answer was not read to the end is closed at once, which stops the upstream."""
+        self._response.close()
+
+
+class Pool:
+    """The connections to one upstream. Opened on first use."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        url: str,
+        auth: str,
+        key: Secret,
+        headers: dict[str, str],
+        limits: Limits,
+        ca_file: str = "",
+    ) -> None:
+        """`url` is the base that protocols append paths to; `auth` is the credential's header form."""
+        self.upstream = upstream
+        self.limits = limits
+        self._name = upstream.name
+        self._url = url.rstrip("/")
+        self._headers = {**headers, **_credential(auth, key), "accept-encoding": "identity"}
+        self._secrets = [key.reveal()] if key else []
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy: dict[str, Any] = {}
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Send and wait for the headers. Raises UpstreamFailed, TimedOut.
+
+        A kept connection that the upstream had just closed is no failure: the request goes out again on another.
+        """
+        session = self._session or self._open()
+        headers = {**request.headers, **self._headers}
+        while True:
+            trace = SimpleNamespace(reused=False)
+            try:
+                async with asyncio.timeout(self.limits.first_byte):
+                    response = await session.request(
+                        request.method,
+                        URL(self._url + request.path, encoded=True),
+                        data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
+                        headers=headers,
+                        allow_redirects=False,
+                        trace_request_ctx=trace,
+                        **self._proxy,
+                    )
+            except TimeoutError as error:
+                raise self._timed_out(error) from error
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
+                if trace.reused:
+                    continue
+                raise _failure(self._name, error, "closed the connection without an answer") from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise _failure(self._name, error, "cannot be reached") from error
+            return UpstreamAnswer(response, self._name)
+
+    def mask(self, text: str) -> str:
+        """`text` without this upstream's key, should it be quoted in an error."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        async def reused(_session: object, context: Any, _params: object) -> None:
+            context.trace_request_ctx.reused = True
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(reused)
+        secure = self._url.startswith("https:")
+        self._proxy = _proxy_for(self._url)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self.limits.connections,
+                ssl=ssl.create_default_context(cafile=self._ca_file or None) if secure else True,
+                keepalive_timeout=30,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
+            auto_decompress=True,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+        )
+        return self._session
+
+    def _timed_out(self, error: TimeoutError) -> TimedOut:
+        if isinstance(error, aiohttp.ClientError):
+            return TimedOut(f"upstream {self._name!r} did not accept a connection within {self.limits.connect:g} s")
+        return TimedOut(f"upstream {self._name!r} did not answer within {self.limits.first_byte:g} s")
+
+
+def _credential(auth: str, key: Secret) -> dict[str, str]:
+    if not key or auth == "none":
+        return {}
+    return {"authorization": f"Bearer {key.reveal()}"} if auth == "bearer" else {auth: key.reveal()}
+
+
+def _failure(name: str, error: BaseException, what: str) -> GatewayError:
+    """The reason in plain words; addresses and certificates' details stay in the log."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        what = "cannot be reached: its TLS certificate was not accepted (set SSL_CERT_FILE for a private CA)"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        what = "cannot be reached: its host name is unknown"
+    elif isinstance(error, ConnectionRefusedError | aiohttp.ClientConnectorError):
+        what = "cannot be reached: connection refused" if _refused(error) else what
+    return UpstreamFailed(f"upstream {name!r} {what}", detail=f"{type(error).__name__}: {error}")
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
+
+
+def _proxy_for(url: str) -> dict[str, Any]:
+    """The environment's proxy for this address, as aiohttp's arguments. (`trust_env` would also read ~/.netrc.)"""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return {}
+    address = URL(proxy if "://" in proxy else f"http://{proxy}")
+    if address.user is None:
+        return {"proxy": address}
+    auth = aiohttp.BasicAuth(unquote(address.user), unquote(address.password or ""))
+    return {"proxy": address.with_user(None), "proxy_auth": auth}

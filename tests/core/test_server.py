@@ -1,0 +1,192 @@
+"""The server in one process: addresses, drain, signals, TLS. The servers are real processes."""
+
+import asyncio
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from penstock.server import ServerError, ServerOptions, Stop, run, serve
+from penstock.listen import listen
+from quart import Quart
+
+from tests.core.serving import Stream, connect, get, process, refusal, serving, stream
+
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@LOOPS
+async def test_a_stream_outlives_sigterm(loop: str) -> None:
+    async with serving(loop=loop) as server, stream(server.url) as open_stream:
+        assert await open_stream.says("before") == "before"
+        server.process.send_signal(signal.SIGTERM)
+        await refusal(server.url)
+        assert await open_stream.says("after") == "after"
+        assert await open_stream.finish()
+        assert await server.ends() == (0, "")
+        assert [line.split()[0] for line in server.told] == ["started", "ready", "closed", "stopped"]
+
+
+async def test_an_idle_connection_is_closed_when_the_server_stops() -> None:
+    async with serving() as server:
+        reader, writer = await connect(server.url)
+        writer.write(b"GET /pid HTTP/1.1\r\nhost: test\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        server.process.send_signal(signal.SIGINT)
+        assert (await reader.read()).decode() == str(server.process.pid)
+        writer.close()
+        assert await server.ends() == (0, "")
+
+
+@LOOPS
+async def test_what_outlives_the_graceful_timeout_is_cut(loop: str) -> None:
+    async with serving(loop=loop, graceful_timeout=0.5) as server, stream(server.url) as open_stream:
+        server.process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        assert await open_stream.is_cut()
+        assert 0.4 < time.monotonic() - begin < 2
+        status, errors = await server.ends()
+        assert status == 0
+        assert "1 connections were still open and are cut" in errors
+        assert [line.split()[0] for line in server.told][2:] == ["closed", "stopped"]
+
+
+@LOOPS
+async def test_the_second_signal_ends_a_server_at_once(loop: str) -> None:
+    async with serving(loop=loop) as server, stream(server.url) as open_stream:
+        _, slow = await connect(server.url)
+        slow.write(b"GET /flood HTTP/1.1\r\nhost: test\r\n\r\n")  # never read: the server cannot flush
+        assert await open_stream.says("hello") == "hello"
+        server.process.send_signal(signal.SIGINT)
+        await refusal(server.url)
+        server.process.send_signal(signal.SIGINT)
+        assert await open_stream.is_cut()
+        assert (await server.ends())[0] == 0
+        slow.transport.abort()
+
+
+async def test_keep_alive_limits_idle_connections_and_not_streams() -> None:
+    async with serving(keep_alive=0.3) as server, stream(server.url) as open_stream:
+        reader, writer = await connect(server.url)
+        writer.write(b"GET /pid HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert (await reader.read()).endswith(str(server.process.pid).encode())
+        writer.close()
+        assert await open_stream.says("still here") == "still here"
+        assert await open_stream.finish()
+
+
+async def test_the_server_does_not_name_itself() -> None:
+    async with serving() as server:
+        head, _ = await get(server.url)
+        assert head.startswith("HTTP/1.1 200")
+        assert "server:" not in head.lower()
+
+
+@LOOPS
+async def test_a_unix_socket(loop: str, tmp_path: Path) -> None:
+    bind = f"unix:{tmp_path}/penstock.sock"
+    for _ in range(2):  # the first leaves its socket file behind
+        async with serving(loop=loop, bind=bind) as server:
+            assert server.url == bind
+            assert (await get(server.url))[1] == str(server.process.pid)
+            server.process.kill()
+
+
+async def test_ipv6() -> None:
+    async with process(bind="[::1]:0") as server:
+        try:
+            (server.url,) = await server.hears("ready")
+        except EOFError as error:
+            if "Address family" in str(error) or "assign requested address" in str(error):
+                pytest.skip("this machine has no IPv6")
+            raise
+        assert server.url.startswith("http://[::1]:")
+        assert (await get(server.url))[1] == str(server.process.pid)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """Certificate and key for 127.0.0.1, as PEM files."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    try:
+        import trustme
+    except ImportError:
+        if shutil.which("openssl") is None:
+            pytest.skip("neither trustme nor openssl is there to make a certificate")
+        names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        subprocess.run([*new, "-keyout", key, "-out", cert, *names], check=True, capture_output=True)
+    else:
+        issued = trustme.CA().issue_cert("127.0.0.1")
+        issued.private_key_pem.write_to_path(str(key))
+        issued.cert_chain_pems[0].write_to_path(str(cert))
+    return str(cert), str(key)
+
+
+@LOOPS
+async def test_tls(loop: str, certificate: tuple[str, str]) -> None:
+    certfile, keyfile = certificate
+    client = ssl.create_default_context(cafile=certfile)
+    async with serving(loop=loop, certfile=certfile, keyfile=keyfile) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        assert (await get(server.url, tls=client))[1] == str(server.process.pid)
+        async with stream(server.url, tls=client) as open_stream:
+            assert await open_stream.says("secret") == "secret"
+            assert await open_stream.finish()
+
+
+async def test_an_address_in_use_is_named() -> None:
+    with listen("127.0.0.1:0", 1) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with process(bind=bind) as server:
+            status, errors = await server.ends()
+    assert status == 1
+    assert errors.startswith(f"error: cannot listen on {bind}, another process does already")
+    assert "--bind 127.0.0.1:0" in errors
+    assert "Traceback" not in errors
+
+
+async def test_an_error_of_the_application_at_its_start_is_raised() -> None:
+    app = Quart(__name__)
+
+    @app.before_serving
+    async def start() -> None:
+        raise LookupError("no such pipeline")
+
+    with listen("127.0.0.1:0", 1) as listener, pytest.raises(LookupError, match="no such pipeline"):
+        await serve(app, listener, ServerOptions(), lambda: None, Stop())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers must be 1 or more, not 0"),
+        ({"workers": 2}, "needs a worker_command"),
+        ({"graceful_timeout": -1.0}, "graceful_timeout must be 0 or more"),
+        ({"keep_alive": 0.0}, "keep_alive more than 0"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ServerError, match=message):
+        ServerOptions(**options)  # type: ignore[arg-type]
+
+
+def test_uvloop_is_optional_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(ServerError, match="uvloop is not installed"):
+        run(ServerOptions(loop="uvloop"), _never, print)
+    with pytest.raises(LookupError, match="made with"):
+        run(ServerOptions(bind="127.0.0.1:0"), _tell_loop, print)
+
+
+async def _never() -> Quart:
+    raise AssertionError("not to be made")
+
+
+async def _tell_loop() -> Quart:
+    raise LookupError(f"made with {type(asyncio.get_running_loop()).__module__}")

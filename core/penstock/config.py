@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -87,6 +87,7 @@ class PipelineFile(msgspec.Struct, kw_only=True):
     file: Path
     path: str
     document: Document
+    gateway: GatewayFile
     upstreams: dict[str, Upstream]
     pools: dict[str, Pool]
     steps: list[StepFile]
@@ -106,7 +107,7 @@ class Files(msgspec.Struct, kw_only=True):
 def load(place: Path, env: Mapping[str, str]) -> Files:
     """Read a pipeline file, or a folder of them. Raises ConfigError with every mistake of all files."""
     folder = place if place.is_dir() else place.parent
-    reader = _FilesReader(Catalogue((folder / ".." / "plugins").resolve()), env)
+    reader = _FilesReader(Catalogue(plugin_folder(place)), env)
     gateway = reader.gateway(folder / "gateway.yaml")
     for file in _pipeline_files(place):
         reader.pipeline(file, gateway)
@@ -114,6 +115,11 @@ def load(place: Path, env: Mapping[str, str]) -> Files:
     if reader.problems:
         raise ConfigError(reader.problems)
     return Files(gateway=gateway, pipelines=reader.pipelines, catalogue=reader.catalogue, read=reader.read, env=env)
+
+
+def plugin_folder(place: Path) -> Path:
+    """Where local plugins live: `plugins/` beside the folder of the pipelines."""
+    return (place if place.is_dir() else place.parent).resolve().parent / "plugins"
 
 
 def _pipeline_files(place: Path) -> list[Path]:
@@ -202,6 +208,7 @@ class PipelineReader:
                 file=self._file,
                 path=path,
                 document=self._document,
+                gateway=self._gateway,
                 upstreams=self._upstreams,
                 pools=self._pools,
                 steps=steps,
@@ -359,7 +366,7 @@ def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _File
         protocol = files.catalogue.upstream_protocol(protocol_name)
     except CatalogueError as error:
         raise _FieldError(str(error), "protocol") from None
-    key, missing = _key(options, preset, files.env)
+    key, source, missing = _credential(options, preset, files.env)
     models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
     title = preset.title or name
 
@@ -376,6 +383,7 @@ def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _File
         protocol=protocol,
         title=title,
         models=tuple(model.info(name, title) for model in models),
+        credential=source,
         missing=missing,
         quirks=quirks(*base),
         model_quirks={model.id: quirks(*base, model.quirks) for model in models if model.quirks},
@@ -394,13 +402,22 @@ def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _File
     return upstream, Pool(upstream, _url(options, preset), auth, key, headers, limits, options.ca_file)
 
 
-def _key(options: UpstreamFile, preset: Preset, env: Mapping[str, str]) -> tuple[Secret, str]:
-    """The credential, and what is missing if there is none."""
+class _Credential(NamedTuple):
+    """An upstream's key, where it came from in words, and what is missing if there is none."""
+
+    key: Secret
+    source: str
+    missing: str
+
+
+def _credential(options: UpstreamFile, preset: Preset, env: Mapping[str, str]) -> _Credential:
     if options.key is not None:
-        return options.key, "" if options.key else "its key is empty"
-    found = next((env[name] for name in preset.env if env.get(name)), "")
-    needed = preset.env and preset.auth != "none" and not found
-    return Secret(found), f"set {' or '.join(preset.env)}" if needed else ""
+        return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
+    variable = next((name for name in preset.env if env.get(name)), None)
+    if variable is not None:
+        return _Credential(Secret(env[variable]), variable, "")
+    needed = preset.env and (options.auth or preset.auth) != "none"
+    return _Credential(Secret(""), "", f"set {' or '.join(preset.env)}" if needed else "")
 
 
 def _url(options: UpstreamFile, preset: Preset) -> str:

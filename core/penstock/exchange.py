@@ -70,12 +70,16 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """Where requests go, as plugins see it. `missing` says what it lacks to be usable, "" when nothing."""
+    """Where requests go, as plugins see it.
+
+    `credential` says in words where its key comes from; `missing` what it lacks to be usable, "" when nothing.
+    """
 
     name: str
     protocol: UpstreamProtocol
     title: str = ""
     models: tuple[ModelInfo, ...] = ()
+    credential: str = ""
     missing: str = ""
     quirks: Any = None
     model_quirks: Mapping[str, Any] = {}

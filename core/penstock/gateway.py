@@ -178,6 +178,11 @@ class Host:
         self.reload_problem = ""
 
     @property
+    def started(self) -> bool:
+        """Whether there is a current generation."""
+        return self._generation is not None
+
+    @property
     def current(self) -> Generation:
         """The generation that new exchanges enter."""
         if self._generation is None:

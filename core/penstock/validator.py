@@ -204,7 +204,7 @@ class Validator:
         text = "".join(block.input)
         try:
             _OBJECT.decode(text or "{}")
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return True
         return False
 

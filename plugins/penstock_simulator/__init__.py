@@ -94,9 +94,9 @@ def _info(prefix: str, name: str) -> ModelInfo:
 
 
 def _nobody_is_there(upstreams: Iterable[Upstream]) -> str:
-    """A sentence that says why the answer is simulated and what would change that."""
+    """Why the answer is simulated, and what would change that."""
     needs = [f"{upstream.name} ({upstream.missing})" for upstream in upstreams]
     if not needs:
         return "No provider is configured: add an upstream to the pipeline."
-    more = f" or {len(needs) - _LISTED} more" if len(needs) > _LISTED else ""
-    return f"No provider is configured: {', '.join(needs[:_LISTED])}{more}, then start again."
+    more = f" and {len(needs) - _LISTED} more" if len(needs) > _LISTED else ""
+    return f"No provider is configured yet: {', '.join(needs[:_LISTED])}{more}. Set up one of them and start again."

@@ -7,8 +7,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from penstock import BlockStart, BlockStop, Event, Finish, GatewayError, Signature, Start, StopReason, Text, Thinking
-from penstock import ToolInput, Usage
+from penstock import (
+    BlockStart,
+    BlockStop,
+    Event,
+    Finish,
+    GatewayError,
+    Signature,
+    Start,
+    StopReason,
+    Text,
+    Thinking,
+    ToolInput,
+    Usage,
+)
 
 MARK = "[simulated] "
 """What every simulated text begins with."""

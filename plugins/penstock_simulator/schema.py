@@ -66,9 +66,10 @@ class _Maker:
         branches = [self._at(schema["$ref"])] if "$ref" in schema else []
         branches += [schema[key][0] for key in ("anyOf", "oneOf") if schema.get(key)]
         branches += schema.get("allOf", [])
+        plain: Schema = schema
         for branch in branches:
-            schema = _merged(schema, self._plain(branch, depth + 1))
-        return schema
+            plain = _merged(plain, self._plain(branch, depth + 1))
+        return plain
 
     def _at(self, reference: str) -> Any:
         """What a local JSON pointer such as `#/$defs/Point` points at, if anything."""

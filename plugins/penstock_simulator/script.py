@@ -134,16 +134,16 @@ class Entry(_Strict, frozen=True, kw_only=True):
     def reply(self, id: str, mark: str) -> Reply:
         """The answer. `id` makes ids of tool calls unique; `mark` leads the first text."""
         calls = any(isinstance(part, ToolUsePart) for part in self.answer)
-        texts = [part for part in self.answer if isinstance(part, TextPart)]
+        first = next((part for part in self.answer if isinstance(part, TextPart)), None)
         return Reply(
             parts=tuple(
-                _part(part, f"toolu_{id}_{number}", mark if part in texts[:1] else "")
+                _part(part, f"toolu_{id}_{number}", mark if part is first else "")
                 for number, part in enumerate(self.answer, 1)
             ),
             stop=self.stop_reason or ("tool_use" if calls else "end_turn"),
             delay=self.delay,
-            usage=self.usage and self.usage.neutral(),
-            failure=self.error and self.error.made(),
+            usage=None if self.usage is None else self.usage.neutral(),
+            failure=None if self.error is None else self.error.made(),
         )
 
 

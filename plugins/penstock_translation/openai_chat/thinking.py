@@ -14,13 +14,18 @@ def thinking_fields(control: ThinkingControl, quirks: ChatQuirks) -> dict[str, A
     """The parameters that ask for thinking, none where the client did not care or the upstream has no switch."""
     if quirks.reasoning == "none" or (control.mode == "unset" and not control.effort):
         return {}
+    off = control.mode == "off"
     if quirks.reasoning == "effort":
-        return _effort_field(control, quirks.efforts or _USUAL)
+        efforts = quirks.efforts or _USUAL
+        # Without a switch the least effort is as near to "off" as one can get.
+        return {"reasoning_effort": efforts[0] if off else _nearest(_wanted(control), efforts)}
     if quirks.reasoning == "effort_openrouter":
-        if control.mode == "off":
-            return {"reasoning": {"enabled": False}}
-        return {"reasoning": {"effort": _nearest(_wanted(control), quirks.efforts or _USUAL)}}
-    return _switch(control, quirks) | _effort_field(control, quirks.efforts)
+        effort = _nearest(_wanted(control), quirks.efforts or _USUAL)
+        return {"reasoning": {"enabled": False} if off else {"effort": effort}}
+    fields = _switch(control, quirks)
+    if quirks.efforts and not off:
+        fields["reasoning_effort"] = _nearest(_wanted(control), quirks.efforts)
+    return fields
 
 
 def _switch(control: ThinkingControl, quirks: ChatQuirks) -> dict[str, Any]:
@@ -31,15 +36,6 @@ def _switch(control: ThinkingControl, quirks: ChatQuirks) -> dict[str, Any]:
         return {"thinking": {"type": "enabled" if on else "disabled"}}
     budget = {"thinking_budget": control.budget} if on and control.budget else {}
     return {"enable_thinking": on, **budget}
-
-
-def _effort_field(control: ThinkingControl, efforts: tuple[Effort, ...]) -> dict[str, Any]:
-    if not efforts:
-        return {}
-    if control.mode != "off":
-        return {"reasoning_effort": _nearest(_wanted(control), efforts)}
-    # A switch already said no; without one the least effort is as near as one can get.
-    return {"reasoning_effort": efforts[0]}
 
 
 def _wanted(control: ThinkingControl) -> str:

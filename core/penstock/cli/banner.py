@@ -1,0 +1,78 @@
+"""What a newcomer reads when the server is up: address, providers, models, and how to connect."""
+
+from collections.abc import Iterator
+
+from penstock.engine import Run
+from penstock.exchange import Exchange, ModelInfo
+from penstock.gateway import Endpoint, Host
+from penstock.pipeline import Pipeline
+from penstock.request import Prompt, Request
+
+_SHOWN = 12  # models; the list endpoint has the rest
+
+
+async def banner(host: Host, address: str) -> list[str]:
+    """The lines, for every pipeline of the current generation. Names of variables only, never a key."""
+    lines = [f"penstock serves at {address}"]
+    for pipeline in host.current.pipelines:
+        lines += ["", f"pipeline {pipeline.name} at {address}{pipeline.path}"]
+        lines += _providers(pipeline)
+        lines += _models(await _offered(host, pipeline)) if pipeline.open else ["  models      for holders of a key"]
+        lines += _connect(host, pipeline, address)
+    return lines
+
+
+def _providers(pipeline: Pipeline) -> Iterator[str]:
+    upstreams = pipeline.file.upstreams.values()
+    ready = [f"{u.name} ({u.credential})" if u.credential else u.name for u in upstreams if not u.missing]
+    if ready:
+        yield f"  providers   {', '.join(ready)}"
+        return
+    wanted = ", ".join(u.missing.removeprefix("set ") for u in upstreams if u.missing.startswith("set "))
+    if any(step.name == "simulator" and step.enabled for step in pipeline.file.steps):
+        yield "  providers   none: answers are SIMULATED, no model is asked and nothing is charged"
+    else:
+        yield "  providers   none: requests will be refused"
+    yield f"  to switch   set a key in the environment and start again: {wanted or 'see upstreams in the file'}"
+
+
+def _models(models: list[ModelInfo]) -> Iterator[str]:
+    names = [model.id for model in models]
+    more = f" and {len(names) - _SHOWN} more (GET /v1/models)" if len(names) > _SHOWN else ""
+    yield f"  models      {', '.join(names[:_SHOWN]) or 'whatever the client names'}{more}"
+
+
+def _connect(host: Host, pipeline: Pipeline, address: str) -> Iterator[str]:
+    for endpoint in _endpoints(host, pipeline, "generate"):
+        if endpoint.protocol is not None:
+            yield from (f"  {line}" for line in endpoint.protocol.how_to_connect(address + pipeline.path))
+
+
+def _endpoints(host: Host, pipeline: Pipeline, operation: str) -> Iterator[Endpoint]:
+    for methods in host.current.endpoints.values():
+        for endpoint in methods.values():
+            if endpoint.pipeline is pipeline and endpoint.operation == operation and endpoint.protocol is not None:
+                yield endpoint
+
+
+async def _offered(host: Host, pipeline: Pipeline) -> list[ModelInfo]:
+    """The models, asked for along the pipeline as a client would."""
+    endpoint = next(_endpoints(host, pipeline, "list_models"), None)
+    if endpoint is None or endpoint.protocol is None:
+        return []
+    exchange = Exchange(
+        pipeline=pipeline.name,
+        protocol=endpoint.protocol,
+        operation="list_models",
+        request=Request(b"{}", lambda _: Prompt(), model=""),
+        headers={},
+        upstreams=pipeline.file.upstreams,
+        started=host.clock(),
+    )
+    host.current.enter()
+    run = Run(exchange, pipeline.course, host.spawn, host.clock, host.current.leave)
+    try:
+        await run.reply()
+    finally:
+        run.close()
+    return list(exchange.response.models or ()) if exchange.response else []

@@ -1,0 +1,67 @@
+"""`penstock serve`: check the files, start the server, greet the newcomer."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from quart import Quart
+
+from penstock.app import make_app
+from penstock.cli.banner import banner
+from penstock.cli.describe import compiled
+from penstock.config import GatewayFile
+from penstock.document import ConfigError
+from penstock.gateway import Host
+from penstock.listen import ServerError, is_loopback
+from penstock.server import ServerOptions, run
+
+ServeError = ServerError
+
+
+def serve_forever(
+    place: Path,
+    env: Mapping[str, str],
+    bind: str | None,
+    workers: int | None,
+    cert: str | None,
+    key: str | None,
+    graceful_timeout: float | None,
+) -> None:
+    """Serve until told to stop. Raises ConfigError before anything is opened, ServerError."""
+    pipelines = compiled(place, env)
+    shared = pipelines[0].file.gateway
+    options = ServerOptions(
+        bind=bind or shared.bind,
+        workers=workers or shared.workers,
+        certfile=cert or _beside(place, shared.tls.cert if shared.tls else None),
+        keyfile=key or _beside(place, shared.tls.key if shared.tls else None),
+        graceful_timeout=shared.graceful_timeout if graceful_timeout is None else graceful_timeout,
+        worker_command=(sys.executable, "-m", "penstock", *sys.argv[1:]),
+    )
+    public = not is_loopback(options.bind)
+    host = Host(place, env, public=public)
+
+    async def application() -> Quart:
+        await host.start()
+        return make_app(host)
+
+    def ready(addresses: list[str]) -> None:
+        if host.started:
+            host.spawn(_greet(host, addresses[0]), "banner")
+        else:
+            click.echo(f"penstock serves at {addresses[0]} with {options.workers} workers")
+
+    run(options, application, ready)
+
+
+async def _greet(host: Host, address: str) -> None:
+    for line in await banner(host, address):
+        click.echo(line)
+    sys.stdout.flush()
+
+
+def _beside(place: Path, file: str | None) -> str | None:
+    folder = place if place.is_dir() else place.parent
+    return None if file is None else os.fspath(folder / file)

@@ -1,0 +1,181 @@
+"""The content blocks of a request as neutral ones; what is foreign to the vocabulary is kept in words."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from penstock import (
+    Block,
+    DocumentBlock,
+    ImageBlock,
+    InvalidRequest,
+    OtherBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+
+from .mistakes import BROKEN, located
+
+# Members that say something in words.
+_WORDS = frozenset("text title url name tool_name query code command stdout stderr content input error_code".split())
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+class _Source(msgspec.Struct):
+    type: str = ""
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    content: str | list[msgspec.Raw] | None = None
+
+
+class _Image(msgspec.Struct):
+    source: _Source
+
+
+class _Document(msgspec.Struct):
+    source: _Source
+    title: str | None = None
+
+
+class _SearchResult(msgspec.Struct):
+    title: str | None = None
+    source: str | None = None
+    content: list[_Text] = []
+
+
+class _Thinking(msgspec.Struct):
+    thinking: str = ""
+    signature: str | None = None
+
+
+class _Redacted(msgspec.Struct):
+    data: str
+
+
+class _ToolUse(msgspec.Struct):
+    id: str
+    name: str
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _ToolResult(msgspec.Struct):
+    tool_use_id: str
+    content: str | list[msgspec.Raw] | None = None
+    is_error: bool | None = None
+
+
+_TYPED = msgspec.json.Decoder(_Typed)
+_TEXT = msgspec.json.Decoder(_Text)
+_IMAGE = msgspec.json.Decoder(_Image)
+_DOCUMENT = msgspec.json.Decoder(_Document)
+_SEARCH_RESULT = msgspec.json.Decoder(_SearchResult)
+_THINKING = msgspec.json.Decoder(_Thinking)
+_REDACTED = msgspec.json.Decoder(_Redacted)
+_TOOL_USE = msgspec.json.Decoder(_ToolUse)
+_TOOL_RESULT = msgspec.json.Decoder(_ToolResult)
+
+
+def read_content(content: str | list[msgspec.Raw] | None, where: str) -> tuple[Block, ...]:
+    """The blocks of a `content`, empty texts left out; `where` is its place in the document. Raises InvalidRequest."""
+    if content is None or isinstance(content, str):
+        return (TextBlock(content),) if content else ()
+    blocks = [_block(raw, f"{where}[{position}]") for position, raw in enumerate(content)]
+    return tuple(block for block in blocks if not isinstance(block, TextBlock) or block.text)
+
+
+def _block(raw: msgspec.Raw, where: str) -> Block:
+    try:
+        kind = _TYPED.decode(raw).type
+        read = _READERS.get(kind)
+        return OtherBlock(kind, _words(msgspec.json.decode(raw))) if read is None else read(raw, where)
+    except BROKEN as error:
+        raise InvalidRequest(located(error, where)) from None
+
+
+def _text(raw: msgspec.Raw, where: str) -> Block:
+    return TextBlock(_TEXT.decode(raw).text)
+
+
+def _image(raw: msgspec.Raw, where: str) -> Block:
+    source = _IMAGE.decode(raw).source
+    if source.type == "base64":
+        return ImageBlock(source.media_type or "", source.data or "")
+    return ImageBlock(url=source.url) if source.url else OtherBlock("image")
+
+
+def _document(raw: msgspec.Raw, where: str) -> Block:
+    document = _DOCUMENT.decode(raw)
+    source, title = document.source, document.title or ""
+    match source.type:
+        case "base64":
+            return DocumentBlock(source.media_type or "", source.data or "", title=title)
+        case "text":
+            return DocumentBlock(source.media_type or "", text=source.data or "", title=title)
+        case "content":
+            parts = read_content(source.content, f"{where}.source.content")
+            text = "\n".join(part.text for part in parts if isinstance(part, TextBlock))
+            return DocumentBlock(text=text, title=title)
+    if source.url:
+        return DocumentBlock(url=source.url, title=title)
+    return OtherBlock("document", title)  # a file kept at the provider: nobody else can open it
+
+
+def _search_result(raw: msgspec.Raw, where: str) -> Block:
+    found = _SEARCH_RESULT.decode(raw)
+    lines = (found.title, found.source, *(part.text for part in found.content))
+    return TextBlock("\n".join(line for line in lines if line))
+
+
+def _thinking(raw: msgspec.Raw, where: str) -> Block:
+    block = _THINKING.decode(raw)
+    return ThinkingBlock(block.thinking, block.signature or "")
+
+
+def _redacted(raw: msgspec.Raw, where: str) -> Block:
+    return ThinkingBlock(redacted=_REDACTED.decode(raw).data)
+
+
+def _tool_use(raw: msgspec.Raw, where: str) -> Block:
+    call = _TOOL_USE.decode(raw)
+    if not bytes(call.input).startswith(b"{"):
+        raise InvalidRequest(f"{where}.input: expected object")
+    return ToolUseBlock(call.id, call.name, call.input)
+
+
+def _tool_result(raw: msgspec.Raw, where: str) -> Block:
+    result = _TOOL_RESULT.decode(raw)
+    content = read_content(result.content, f"{where}.content")
+    return ToolResultBlock(result.tool_use_id, content, bool(result.is_error))
+
+
+def _words(value: Any) -> str:
+    """What foreign JSON says in words, line by line: its texts, titles, addresses, queries and outputs."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        value = [member for name, member in value.items() if name in _WORDS]
+    lines = map(_words, value) if isinstance(value, list) else ()
+    return "\n".join(line for line in lines if line)
+
+
+_READERS: Mapping[str, Callable[[msgspec.Raw, str], Block]] = {
+    "text": _text,
+    "image": _image,
+    "document": _document,
+    "search_result": _search_result,
+    "thinking": _thinking,
+    "redacted_thinking": _redacted,
+    "tool_use": _tool_use,
+    "tool_result": _tool_result,
+}

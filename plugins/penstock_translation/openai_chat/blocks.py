@@ -1,0 +1,185 @@
+"""Content blocks out of a format that has none: one open at a time, in the order in which they began.
+
+A queue holds what began and is not closed yet. Only its head is open and flows through; what belongs to the others
+waits. Text makes way for whatever comes after it. A tool call makes way once its input is complete JSON, so calls
+that arrive interleaved come out one after the other; what is still unfinished at the end comes out then.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from penstock import BlockStart, BlockStop, Event, Text, Thinking, ToolInput, UpstreamFailed
+from penstock_translation.openai_chat.names import client_id
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Run:
+    """One block to be. `index` is its number once it is open; `sent` counts the fragments that have left."""
+
+    __slots__ = ("closed", "fragments", "id", "index", "kind", "name", "sent")
+
+    def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
+        self.kind = kind
+        self.id = ""
+        self.name = ""
+        self.index = -1
+        self.fragments: list[str] = []
+        self.sent = 0
+        self.closed = False
+
+    @property
+    def blank(self) -> bool:
+        return not any(fragment and not fragment.isspace() for fragment in self.fragments)
+
+    @property
+    def complete(self) -> bool:
+        if self.kind != "tool_use":
+            return True
+        if not self.fragments or not self.fragments[-1].rstrip().endswith("}"):
+            return False
+        try:
+            _OBJECT.decode("".join(self.fragments))
+        except msgspec.DecodeError:
+            return False
+        return True
+
+
+class Blocks:
+    """Takes text, thinking and fragments of tool calls; `events` collects what can be said so far."""
+
+    def __init__(self, name_of: Callable[[str], str], new_id: Callable[[], str]) -> None:
+        """`name_of` turns a tool's name on the wire into the client's; `new_id` makes an id for a call without one."""
+        self.events: list[Event] = []
+        self.calls = 0
+        self._name_of = name_of
+        self._new_id = new_id
+        self._queue: list[_Run] = []
+        self._opened = 0
+        self._calls: list[_Run] = []
+        self._by_index: dict[Any, _Run] = {}
+        self._ids: set[str] = set()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything came, be it blank."""
+        return bool(self._opened or self._queue)
+
+    def text(self, kind: Literal["text", "thinking"], text: str) -> None:
+        """More text or thinking."""
+        queue = self._queue
+        if not queue or queue[-1].kind != kind:
+            queue.append(_Run(kind))
+        queue[-1].fragments.append(text)
+        self._advance()
+
+    def call(self, index: Any, id: str, name: str, arguments: str) -> None:
+        """A fragment of a tool call. Index, id and name may be missing; they are repeated by some servers."""
+        run = self._find(index, id)
+        if run is None or _begins_another(run, id, name, arguments):
+            run = _Run("tool_use")
+            self._calls.append(run)
+            self._queue.append(run)
+        elif run.closed or (name and arguments and run.complete):
+            return  # a finished call once more
+        self._by_index[index] = run
+        run.id = run.id or id
+        run.name = run.name or name
+        if arguments:
+            run.fragments.append(arguments)
+        self._advance()
+
+    def finish(self) -> None:
+        """Nothing more comes. Raises UpstreamFailed for a tool call without a name."""
+        self._advance(final=True)
+
+    def _find(self, index: Any, id: str) -> _Run | None:
+        if index is not None:
+            return self._by_index.get(index)
+        if id:
+            for run in self._calls:
+                if run.id == id:
+                    return run
+        return self._calls[-1] if self._calls else None
+
+    def _advance(self, final: bool = False) -> None:
+        queue = self._queue
+        while queue:
+            head = queue[0]
+            more = len(queue) > 1
+            if head.index < 0 and not self._open(head, final):
+                if not final and not (more and head.kind != "tool_use"):
+                    return
+                del queue[0]
+                continue
+            self._send(head)
+            if not final and not (more and head.complete):
+                return
+            self._close(head)
+            del queue[0]
+
+    def _open(self, run: _Run, final: bool) -> bool:
+        """Open a block unless something is missing: words that are not blank, or a call's name and id."""
+        if run.kind != "tool_use":
+            if run.blank:
+                return False
+            start = BlockStart(self._opened, run.kind)
+        else:
+            if not (run.name and run.id) and not final:
+                return False
+            if not run.name:
+                if run.blank:
+                    return False
+                raise UpstreamFailed("the upstream sent a tool call without the name of a tool")
+            start = BlockStart(self._opened, "tool_use", self._name_of(run.name), self._unique(run.id))
+            self.calls += 1
+        run.index = self._opened
+        self._opened += 1
+        self.events.append(start)
+        return True
+
+    def _unique(self, id: str) -> str:
+        known = client_id(id)
+        if not known or known in self._ids:
+            known = self._new_id()
+        self._ids.add(known)
+        return known
+
+    def _send(self, run: _Run) -> None:
+        fragments = run.fragments
+        fresh = fragments[run.sent :] if run.sent else fragments
+        if not fresh:
+            return
+        text = fresh[0] if len(fresh) == 1 else "".join(fresh)
+        if run.kind == "text":
+            self.events.append(Text(run.index, text))
+            fragments.clear()
+        elif run.kind == "thinking":
+            self.events.append(Thinking(run.index, text))
+            fragments.clear()
+        elif run.sent or not run.blank:
+            self.events.append(ToolInput(run.index, text))
+            run.sent = len(fragments)
+
+    def _close(self, run: _Run) -> None:
+        if run.kind == "tool_use" and not run.sent:
+            self.events.append(ToolInput(run.index, "{}"))
+        self.events.append(BlockStop(run.index))
+        run.closed = True
+
+
+def _begins_another(run: _Run, id: str, name: str, arguments: str) -> bool:
+    """Whether a fragment that points at a call belongs to a new one.
+
+    Servers number parallel calls all alike, or not at all; others make up a new id for each fragment of one call,
+    and others repeat id and name on each.
+    """
+    if id and run.id and id != run.id:
+        return bool(name) or run.complete
+    if not name or not run.name:
+        return False
+    if name != run.name:
+        return True
+    return not id and bool(arguments) and run.complete

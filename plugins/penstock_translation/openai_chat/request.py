@@ -1,0 +1,61 @@
+"""A prompt as the body of a Chat Completions request."""
+
+from typing import Any
+
+import msgspec
+
+from penstock import Prompt
+from penstock_translation.openai_chat.messages import render_messages
+from penstock_translation.openai_chat.quirks import ChatQuirks
+from penstock_translation.openai_chat.thinking import thinking_fields
+from penstock_translation.openai_chat.tools import tool_fields, tool_names
+
+
+def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> bytes:
+    """The JSON body. `output_limit` is the most tokens the model can write, 0 when unknown."""
+    names = tool_names(prompt, quirks)
+    body: dict[str, Any] = {"model": model, "messages": render_messages(prompt, names, quirks)}
+    body |= _limits(prompt, output_limit, quirks)
+    body |= thinking_fields(prompt.thinking, quirks)
+    body |= tool_fields(prompt, names, stream, quirks)
+    if prompt.output_schema is not None:
+        body["response_format"] = _response_format(prompt.output_schema)
+    if stream:
+        body["stream"] = True
+        if quirks.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    for name in quirks.drop:
+        body.pop(name, None)
+    return msgspec.json.encode(body | quirks.extra_body)
+
+
+def _limits(prompt: Prompt, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "top_k": prompt.top_k,
+        "stop": prompt.stop[: quirks.stop_limit] or None,
+    }
+    if prompt.max_tokens is not None:
+        # An agent asks for what its own model could write, and 0 is Anthropic's way to fill a cache.
+        most = min(prompt.max_tokens, output_limit or prompt.max_tokens)
+        fields[quirks.max_tokens_field] = max(1, most)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _response_format(schema: msgspec.Raw) -> dict[str, Any]:
+    strict = _is_strict(msgspec.json.decode(schema))
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": strict}}
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether every object in a schema is closed and needs all its properties, as OpenAI's strict mode demands."""
+    if isinstance(schema, list):
+        return all(map(_is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object" or isinstance(schema.get("properties"), dict):
+        names, required = schema.get("properties", {}), schema.get("required", [])
+        if schema.get("additionalProperties") is not False or sorted(names) != sorted(required):
+            return False
+    return all(map(_is_strict, schema.values()))

@@ -1,0 +1,63 @@
+"""The records of an answer as they are on the wire: one chunk of a stream, or a whole answer, which looks the same.
+
+Only what is read is declared; everything else is skipped by the decoder at no cost. `Any` stands where servers
+differ in the type, so that an oddity in one member does not spoil the answer.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class Function(msgspec.Struct):
+    """A part of a tool call; `arguments` is a string on most servers and an object on some."""
+
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class ToolCall(msgspec.Struct):
+    """A tool call or a fragment of one; index and id may be missing."""
+
+    index: Any = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct):
+    """What a chunk adds to the message, or the whole message."""
+
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    refusal: Any = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One of the alternatives; nobody asks for more than one."""
+
+    index: Any = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: Any = None
+    stop_reason: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+class Chunk(msgspec.Struct):
+    """One record of the upstream."""
+
+    id: Any = None
+    model: Any = None
+    object: Any = None
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    x_groq: Any = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+"""A record from its JSON. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""

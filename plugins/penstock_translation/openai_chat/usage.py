@@ -1,0 +1,47 @@
+"""What an upstream says an answer cost, in exact and never negative tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock import Usage
+
+
+def read_usage(wire: Mapping[str, Any]) -> Usage | None:
+    """The usage, or None when it says nothing: some servers put zeros into every chunk but the last.
+
+    `prompt_tokens` includes what came from a cache and what was written to one. xAI is the exception twice: its
+    cached tokens may exceed the prompt's, then they come on top; and its reasoning is not part of
+    `completion_tokens`, which shows in the total.
+    """
+    prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
+    details = _mapping(wire, "prompt_tokens_details") or _mapping(wire, "prompt_token_details")
+    read = _first(details, "cached_tokens") or _first(
+        wire, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"
+    )
+    written = _first(details, "cache_write_tokens", "cache_creation_input_tokens")
+    reasoning = _count(_mapping(wire, "completion_tokens_details"), "reasoning_tokens")
+    if reasoning > completion or _count(wire, "total_tokens") == prompt + completion + reasoning:
+        completion += reasoning
+    if not (prompt or completion or read):
+        return None
+    return Usage(
+        input=prompt if read > prompt else max(0, prompt - read - written),
+        cache_read=read,
+        cache_write=written,
+        output=completion,
+        reasoning=reasoning,
+    )
+
+
+def _first(wire: Mapping[str, Any], *names: str) -> int:
+    return next((count for name in names if (count := _count(wire, name))), 0)
+
+
+def _count(wire: Mapping[str, Any], name: str) -> int:
+    value = wire.get(name)
+    return max(0, int(value)) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else 0
+
+
+def _mapping(wire: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = wire.get(name)
+    return value if isinstance(value, dict) else {}

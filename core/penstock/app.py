@@ -193,9 +193,17 @@ def _refusal(protocol: ClientProtocol | None, error: GatewayError) -> Answer:
 
 
 def _is_health(generation: Generation, path: str) -> bool:
-    return path.endswith("/health") and path[: -len("/health")] in {"", *(p.path for p in generation.pipelines)}
+    return path.endswith("/health") and path[: -len("/health")] in {
+        "",
+        *(p.path for p in generation.pipelines),
+    }
 
 
 def _health(host: Host) -> Answer:
-    state = {"live": True, "ready": True, "generation": host.current.id, "reload_failed": bool(host.reload_problem)}
+    state = {
+        "live": True,
+        "ready": True,
+        "generation": host.current.id,
+        "reload_failed": bool(host.reload_problem),
+    }
     return Answer(200, {"content-type": _JSON}, msgspec.json.encode(state))

@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from penstock.document import Document, convert, suggest
+from penstock.document import Document
 from penstock.exchange import ModelInfo
 from penstock.plugin import Plugin
+from penstock.problems import suggest
 from penstock.protocol import ClientProtocol, UpstreamProtocol
 from penstock.store import Store
+from penstock.typed import convert
 
 AuthForm = Literal["x-api-key", "bearer", "api-key", "none"]
 
@@ -202,7 +204,9 @@ def _import_file(path: Path) -> ModuleType:
         return sys.modules[name]
     package = path.is_dir()
     spec = importlib.util.spec_from_file_location(
-        name, path / "__init__.py" if package else path, submodule_search_locations=[str(path)] if package else None
+        name,
+        path / "__init__.py" if package else path,
+        submodule_search_locations=[str(path)] if package else None,
     )
     if spec is None or spec.loader is None:
         raise CatalogueError(f"{path} is not a Python module")

@@ -8,10 +8,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from penstock.catalogue import AuthForm, Catalogue, CatalogueError, Preset, PresetModel
-from penstock.document import ConfigError, Document, Problem, convert, suggest
+from penstock.document import Document
 from penstock.exchange import Upstream
 from penstock.options import Duration, Secret, decode_hook
 from penstock.plugin import Plugin
+from penstock.problems import ConfigError, Problem, suggest
+from penstock.typed import convert
 from penstock.upstream import Limits, Pool
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -231,7 +233,7 @@ class PipelineReader:
         for name, options in self._gateway.upstreams.items():
             self._add_upstream(name, options, ("upstreams",))
         if data is None:
-            return
+            return None
         if not isinstance(data, dict):
             return self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
         for name in data:

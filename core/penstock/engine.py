@@ -21,8 +21,23 @@ log = getLogger("penstock")
 
 _BLOCK_EVENTS = frozenset({BlockStart, BlockStop, Text, Thinking, Signature, ToolInput, Citation})
 _HOP_BY_HOP = frozenset(
-    "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade"
-    " content-length content-encoding date server set-cookie alt-svc strict-transport-security".split()
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "content-encoding",
+        "date",
+        "server",
+        "set-cookie",
+        "alt-svc",
+        "strict-transport-security",
+    ]
 )
 
 

@@ -12,9 +12,7 @@ import msgspec
 from penstock.errors import GatewayError
 
 BlockKind = Literal["text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "other"]
-StopReason = Literal[
-    "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "context_exceeded"
-]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "context_exceeded"]
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):

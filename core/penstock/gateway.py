@@ -11,15 +11,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from penstock.catalogue import CatalogueError
 from penstock.config import Files, GatewayFile, load
-from penstock.document import ConfigError, Document, Problem, convert
+from penstock.document import Document
 from penstock.engine import Timing
 from penstock.errors import GatewayError
 from penstock.options import decode_hook
 from penstock.pipeline import Pipeline, Surroundings, compile_pipeline
 from penstock.plan import Step, compile_plan
 from penstock.plugin import Gateway, Handler
+from penstock.problems import ConfigError, Problem
 from penstock.protocol import ClientProtocol, Operation
 from penstock.store import MemoryStore, Store
+from penstock.typed import convert
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from penstock.config import PipelineFile, StepFile, TeamFile
-from penstock.document import Problem
 from penstock.engine import Course, Timing
-from penstock.plan import Plan, PlanError, Step, check_plugin, compile_plan
-from penstock.plugin import Plugin
+from penstock.plan import PlanError, Step, check_plugin, compile_plan
+from penstock.problems import Problem
 from penstock.store import PrefixedStore, Store
 
-_PROVIDERS = {"principal": "auth", "targets": "models"}  # for messages: the built-in step that provides a fact
+_PROVIDERS = {
+    "principal": "auth",
+    "targets": "models",
+}  # for messages: the built-in step that provides a fact
 
 
 class Surroundings(NamedTuple):

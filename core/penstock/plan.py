@@ -87,7 +87,11 @@ def compile_plan(steps: Sequence[Step]) -> Plan:
     calls: dict[str, tuple[Call, ...]] = {}
     for hook in HOOKS:
         found = [
-            Call(positions[impl.plugin_name], impl.plugin_name, _adapted(hook, impl.function, tuple(impl.argnames)))
+            Call(
+                positions[impl.plugin_name],
+                impl.plugin_name,
+                _adapted(hook, impl.function, tuple(impl.argnames)),
+            )
             for impl in getattr(manager.hook, hook).get_hookimpls()
         ]
         calls[hook] = tuple(sorted(found, key=lambda call: call.position))

@@ -132,9 +132,7 @@ async def serve(
     tls = tls_context(options.certfile, options.keyfile)
     await app.startup()
     try:
-        server = await asyncio.start_server(
-            connections.serve, sock=listener, backlog=options.backlog, ssl=tls
-        )
+        server = await asyncio.start_server(connections.serve, sock=listener, backlog=options.backlog, ssl=tls)
         try:
             on_ready()
             await stop.drain.wait()
@@ -168,9 +166,7 @@ class _Connections:
 
     async def drain(self, timeout: float, hurry: asyncio.Event) -> None:
         """Let the connections end: `timeout` seconds at most, and only until somebody is in a hurry."""
-        await (
-            self._context.terminated.set()
-        )  # Hypercorn closes idle connections now, others after their answer
+        await self._context.terminated.set()  # Hypercorn closes idle connections now, others after their answer
         ends: set[asyncio.Task[Any]] = {
             asyncio.create_task(self._closed()),
             asyncio.create_task(hurry.wait()),

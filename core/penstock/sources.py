@@ -2,7 +2,15 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any
 
 from penstock.errors import TimedOut
@@ -59,7 +67,13 @@ class UpstreamStream(Source):
     """An upstream's event stream."""
 
     def __init__(
-        self, answer: UpstreamAnswer, decoder: Decoder, name: str, idle: float, total: float, clock: Callable[[], float]
+        self,
+        answer: UpstreamAnswer,
+        decoder: Decoder,
+        name: str,
+        idle: float,
+        total: float,
+        clock: Callable[[], float],
     ) -> None:
         """`idle` bounds the seconds between bytes, `total` those of the whole stream."""
         super().__init__()

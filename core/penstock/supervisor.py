@@ -67,14 +67,10 @@ class Inherited(NamedTuple):
         try:
             sockets = [socket.socket(fileno=int(number or "")) for number in numbers]
         except (ValueError, OSError) as error:
-            raise ServerError(
-                f"{LISTEN_FD} and {CONTROL_FD} are for a server's own workers: unset them"
-            ) from error
+            raise ServerError(f"{LISTEN_FD} and {CONTROL_FD} are for a server's own workers: unset them") from error
         for sock in sockets:
             sock.set_inheritable(False)
-        signal.signal(
-            signal.SIGHUP, signal.SIG_IGN
-        )  # the supervisor forwards it; the application may listen to it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor forwards it; the application may listen to it
         return cls(*sockets)
 
     def ready(self) -> None:
@@ -139,9 +135,7 @@ class Supervisor:
     once; a third kills them. SIGHUP goes to the workers that are ready.
     """
 
-    def __init__(
-        self, listener: socket.socket, command: Sequence[str], on_ready: Callable[[], object]
-    ) -> None:
+    def __init__(self, listener: socket.socket, command: Sequence[str], on_ready: Callable[[], object]) -> None:
         """`command` starts a worker; `on_ready` is called once, when the first worker serves."""
         self._listener = listener
         self._command = command

@@ -15,7 +15,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.document import MAX_DEPTH, ConfigError, Document, Path, Problem, convert, suggest
+from penstock.document import MAX_DEPTH, Document
+from penstock.problems import ConfigError, Path, Problem, suggest
+from penstock.typed import convert
 
 T = TypeVar("T")
 

@@ -105,9 +105,7 @@ def ids(infos: list[ModelInfo]) -> list[str]:
 )
 def test_exact_names_aliases_addresses_slots_and_patterns_in_this_order(model: str, expected: str) -> None:
     routes = {"*": "local/star", "claude-h*": "local/first-pattern", "claude-*": "local/second-pattern"}
-    plugin = models(
-        ALL, routes={**routes, "claude-opus-5-5": "local/exact"}, slots={"opus": "local/slot"}, direct=True
-    )
+    plugin = models(ALL, routes={**routes, "claude-opus-5-5": "local/exact"}, slots={"opus": "local/slot"}, direct=True)
     assert first(plugin, ALL, model) == expected
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from penstock import __version__
-from penstock.document import ConfigError
+from penstock.problems import ConfigError
 
 PLACE = click.argument("place", type=click.Path(path_type=Path), default=Path("pipelines"), required=False)
 

@@ -9,10 +9,10 @@ import msgspec
 
 from penstock.catalogue import Catalogue, CatalogueError
 from penstock.config import load, plugin_folder
-from penstock.document import ConfigError
 from penstock.gateway import compile_all
 from penstock.pipeline import Pipeline
 from penstock.plan import HOOKS, Plan
+from penstock.problems import ConfigError
 from penstock.store import MemoryStore
 
 

@@ -54,7 +54,11 @@ def _pipeline(upstream: dict[str, Any], step: dict[str, Any], definitions: dict[
         "type": "object",
         "properties": {
             "path": {"type": "string", "pattern": "^/", "description": "Where clients point their base URL."},
-            "upstreams": {"type": "object", "additionalProperties": upstream, "description": "Where requests go."},
+            "upstreams": {
+                "type": "object",
+                "additionalProperties": upstream,
+                "description": "Where requests go.",
+            },
             "plugins": {"type": "array", "items": step, "minItems": 1, "description": "The steps, in order."},
             "teams": {
                 "type": "object",

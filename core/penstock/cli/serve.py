@@ -11,8 +11,6 @@ from quart import Quart
 from penstock.app import make_app
 from penstock.cli.banner import banner
 from penstock.cli.describe import compiled
-from penstock.config import GatewayFile
-from penstock.document import ConfigError
 from penstock.gateway import Host
 from penstock.listen import ServerError, is_loopback
 from penstock.server import ServerOptions, run

@@ -1,0 +1,128 @@
+"""An upstream's errors as kinds: from an error answer, or from inside an answer that began as a success."""
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from penstock import (
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    RawError,
+    TimedOut,
+    TooLarge,
+    UpstreamFailed,
+)
+from penstock_translation.openai_chat.complaint import Complaint, read_complaint
+from penstock_translation.openai_chat.limits import too_long
+
+_TIMEOUTS = (408, 504, 522, 524)  # the last two are Cloudflare's
+_OVERLOADS = (498, 503, 529)  # 498 is Groq's for a full flex tier
+
+# An error inside a stream has no status, but its code or type often names one.
+_STATUS_OF_NAME = {
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "too_many_requests": 429,
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "content_filter": 400,
+    "overloaded_error": 503,
+    "over_capacity": 503,
+    "service_unavailable": 503,
+    "timeout": 504,
+    "timeout_error": 504,
+}
+_SPENT = ("insufficient_quota", "insufficient balance", "exceeded your current quota", "credit balance")
+_NO_MODEL = re.compile(r"model not exist|not a valid model|model .*does not exist|model_not_found", re.IGNORECASE)
+_SECRETS = re.compile(r"\b\w{2,4}-[^\s\"',]{4,}|[\w*-]{20,}")
+
+# What agents can act on, if it is said in the words they know: pattern of the upstream, words for the client.
+_REWORDED = (
+    (
+        re.compile(r"max_(?:completion_)?tokens is too large: (\d+).*at most (\d+) completion tokens", re.DOTALL),
+        "max_tokens: {0} > {1}, which is the maximum allowed number of output tokens",
+    ),
+    (
+        re.compile(r"(system message must be at the beginning)", re.IGNORECASE),
+        "the model's chat template refuses system messages inside a conversation: "
+        "set the quirk `system_in_place: false` for this upstream",
+    ),
+)
+
+
+def answer_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """An error answer as a kind. `headers` have lower-case names. Never raises."""
+    complaint = read_complaint(body)
+    raw = RawError("openai-chat", status, headers, body)
+    retry = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
+    return _error(status, complaint, raw=raw, retry_after=_retry_after(headers), should_retry=retry)
+
+
+def inband_error(record: bytes) -> GatewayError:
+    """The error in a record of an answer whose status was 200. Never raises."""
+    complaint = read_complaint(record)
+    named = (_STATUS_OF_NAME[name] for name in complaint.names if name in _STATUS_OF_NAME)
+    return _error(complaint.status or next(named, 502), complaint)
+
+
+def _error(status: int, complaint: Complaint, **more: Any) -> GatewayError:
+    text = complaint.text or f"the upstream answered with status {status}"
+    if status in (401, 403):
+        # The client's own credential was fine; and the text may name the gateway's.
+        return UpstreamFailed(f"the upstream refused the gateway's key: {_SECRETS.sub('***', text)}", should_retry=False)
+    if status == 402:
+        return UpstreamFailed(f"the upstream's account cannot pay: {_SECRETS.sub('***', text)}", should_retry=False)
+    if status == 429:
+        said = " ".join((text, *complaint.names)).lower()
+        if any(words in said for words in _SPENT):
+            more["should_retry"] = False
+        return RateLimited(text, **more)
+    if status == 404 or _NO_MODEL.search(" ".join((text, *complaint.names))):
+        return NotFound(text, retryable=True, **more)
+    length = too_long(complaint)
+    if length is not None:
+        length.raw = more.get("raw")
+        return length
+    return _by_status(status, text, more)
+
+
+def _by_status(status: int, text: str, more: dict[str, Any]) -> GatewayError:
+    if status in _TIMEOUTS:
+        return TimedOut(text, **more)
+    if status == 413:
+        return TooLarge(text, **more)
+    if status in _OVERLOADS:
+        return Overloaded(text, **more)
+    for pattern, words in _REWORDED:
+        if found := pattern.search(text):
+            return InvalidRequest(words.format(*found.groups()), **{**more, "detail": text})
+    if 400 <= status < 500:
+        return InvalidRequest(text, **more)
+    return UpstreamFailed(text, **more)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait. A date counts from the answer's own date, so that nobody's clock has to be right."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            return max(0.0, float(milliseconds) / 1000)
+        if not value or value.replace(".", "", 1).isdigit():
+            return float(value) if value else None
+        waiting = parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return max(0.0, waiting.total_seconds())

@@ -17,9 +17,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
-PACKAGES = sorted(
-    init.parent for init in (*ROOT.glob("core/*/__init__.py"), *ROOT.glob("plugins/*/__init__.py"))
-)
+PACKAGES = sorted(init.parent for init in (*ROOT.glob("core/*/__init__.py"), *ROOT.glob("plugins/*/__init__.py")))
 ENTRY_POINTS = [
     EntryPoint(name, value, group)
     for group, entries in PROJECT["entry-points"].items()

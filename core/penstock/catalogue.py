@@ -22,6 +22,8 @@ from penstock.protocol import ClientProtocol, UpstreamProtocol
 from penstock.store import Store
 from penstock.typed import convert
 
+_GROUPS = ("penstock.plugins", "penstock.protocols", "penstock.presets", "penstock.stores")
+
 AuthForm = Literal["x-api-key", "bearer", "api-key", "none"]
 
 
@@ -103,11 +105,12 @@ class Catalogue:
         return sorted({*self._points("penstock.plugins"), *(path.stem for path in self.local_files())})
 
     def local_files(self) -> list[Path]:
-        """The local plugins: files and packages of the folder."""
+        """The local plugins: files and packages of the folder that are not the source of an installed plugin."""
         if self.folder is None or not self.folder.is_dir():
             return []
-        found = [path for path in self.folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
-        return sorted(path for path in found if path.stem.isidentifier() and not path.name.startswith("_"))
+        installed = {point.module.partition(".")[0] for group in _GROUPS for point in self._points(group).values()}
+        found = [path for path in self.folder.iterdir() if _is_module(path)]
+        return sorted(path for path in found if path.stem.isidentifier() and path.stem not in installed)
 
     def _local_file(self, name: str) -> Path | None:
         return next((path for path in self.local_files() if path.stem == name), None)
@@ -186,6 +189,10 @@ class Catalogue:
 
     def _points(self, group: str) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=group)}
+
+
+def _is_module(path: Path) -> bool:
+    return not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file())
 
 
 def _load(point: EntryPoint) -> Any:

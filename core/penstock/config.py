@@ -14,7 +14,6 @@ from penstock.options import Duration, Secret, decode_hook
 from penstock.plugin import Plugin
 from penstock.problems import ConfigError, Problem, suggest
 from penstock.typed import convert
-from penstock.upstream import Limits, Pool
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 _STEP_WORDS = ("id", "enabled")
@@ -38,6 +37,27 @@ class UpstreamFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     idle_timeout: Duration = 300.0
     timeout: Duration = 3600.0
     max_connections: int = 0
+    ca_file: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long an upstream may take, in seconds per phase, and how many connections it gets (0: no bound)."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float
+    connections: int
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How an upstream is reached: base URL, header form and value of the credential, further headers, limits."""
+
+    url: str
+    auth: AuthForm
+    key: Secret
+    headers: dict[str, str]
+    limits: Limits
     ca_file: str = ""
 
 
@@ -91,7 +111,7 @@ class PipelineFile(msgspec.Struct, kw_only=True):
     document: Document
     gateway: GatewayFile
     upstreams: dict[str, Upstream]
-    pools: dict[str, Pool]
+    reaches: dict[str, Reach]
     steps: list[StepFile]
     teams: dict[str, TeamFile]
 
@@ -162,7 +182,7 @@ class _FilesReader:
     def gateway(self, file: Path) -> GatewayFile:
         if not file.is_file():
             return GatewayFile()
-        options, problems = convert(self.document(file), (), GatewayFile, decode_hook({}))
+        options, problems = convert(self.document(file), (), GatewayFile, decode_hook())
         self.problems += problems
         return options or GatewayFile()
 
@@ -190,8 +210,10 @@ class PipelineReader:
         self._document = document
         self._file = file
         self._gateway = gateway
+        self._upstream_names: set[str] = set(gateway.upstreams)  # those with mistakes too, so that one is told once
+        self._step_ids: set[str] = set()
         self._upstreams: dict[str, Upstream] = {}
-        self._pools: dict[str, Pool] = {}
+        self._reaches: dict[str, Reach] = {}
 
     def read(self) -> None:
         """Add the pipeline, or its problems, to the files."""
@@ -212,7 +234,7 @@ class PipelineReader:
                 document=self._document,
                 gateway=self._gateway,
                 upstreams=self._upstreams,
-                pools=self._pools,
+                reaches=self._reaches,
                 steps=steps,
                 teams=teams,
             )
@@ -232,15 +254,15 @@ class PipelineReader:
     def _read_upstreams(self, data: object) -> None:
         for name, options in self._gateway.upstreams.items():
             self._add_upstream(name, options, ("upstreams",))
-        if data is None:
-            return None
-        if not isinstance(data, dict):
-            return self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
-        for name in data:
+        if not isinstance(data, dict | None):
+            self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
+            return
+        for name in data or {}:
             at = ("upstreams", name)
+            self._upstream_names.add(name)
             if not re.fullmatch(r"[\w.-]+", name):
                 self._problem(at, "an upstream's name holds letters, digits, '-', '_' and '.'", at_key=True)
-            own, problems = convert(self._document, at, UpstreamFile, decode_hook({}))
+            own, problems = convert(self._document, at, UpstreamFile, decode_hook())
             self._files.problems += problems
             if own is not None:
                 self._add_upstream(name, own, at)
@@ -251,7 +273,7 @@ class PipelineReader:
         except CatalogueError as error:
             return self._problem((*at, "preset"), str(error))
         try:
-            self._upstreams[name], self._pools[name] = make_upstream(name, options, preset, self._files)
+            self._upstreams[name], self._reaches[name] = make_upstream(name, options, preset, self._files)
         except _FieldError as error:
             self._problem((*at, *error.field), str(error))
 
@@ -289,6 +311,7 @@ class PipelineReader:
             raise _FieldError("enabled must be true or false", "enabled")
         if not isinstance(id_, str) or not re.fullmatch(r"[\w.:-]+", id_):
             raise _FieldError("an id holds letters, digits, '-', '_' and '.'", "id")
+        self._step_ids.add(id_)
         try:
             found = self._files.catalogue.plugin(name)
         except CatalogueError as error:
@@ -309,7 +332,7 @@ class PipelineReader:
         )
 
     def _instance(self, plugin: type[Plugin], at: tuple[str | int, ...], options: object) -> Plugin | None:
-        instance, problems = convert(self._document, at, plugin, decode_hook(self._upstreams), options)
+        instance, problems = convert(self._document, at, plugin, decode_hook(self._upstream_names), options)
         self._files.problems += problems
         return instance
 
@@ -331,9 +354,11 @@ class PipelineReader:
             return team
         for id_, change in (changes or {}).items():
             at = ("teams", name, id_)
-            if id_ not in steps:
-                hint = suggest(id_, steps) or f"; there are: {', '.join(steps)}"
+            if id_ not in self._step_ids:
+                hint = suggest(id_, self._step_ids) or f"; there are: {', '.join(sorted(self._step_ids))}"
                 self._problem(at, f"unknown step {id_!r}{hint}", at_key=True)
+            elif id_ not in steps:
+                continue  # its own mistake has been told
             elif isinstance(change, bool):
                 team.enabled[id_] = change
             elif isinstance(change, dict):
@@ -359,8 +384,8 @@ class _FieldError(ValueError):
         self.at_key = at_key
 
 
-def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _FilesReader) -> tuple[Upstream, Pool]:
-    """The upstream and its pool, from its options over its preset. Raises _FieldError."""
+def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _FilesReader) -> tuple[Upstream, Reach]:
+    """The upstream and how it is reached, from its options over its preset. Raises _FieldError."""
     protocol_name = options.protocol or preset.protocol
     if not protocol_name:
         raise _FieldError("an upstream needs a `preset`, or a `protocol` and a `url`")
@@ -397,11 +422,16 @@ def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _File
         total=options.timeout,
         connections=options.max_connections,
     )
-    auth = options.auth or preset.auth or protocol.default_auth
-    headers = {
-        k.lower(): _filled(v, preset, options, "headers") for k, v in {**preset.headers, **options.headers}.items()
-    }
-    return upstream, Pool(upstream, _url(options, preset), auth, key, headers, limits, options.ca_file)
+    headers = {**preset.headers, **options.headers}
+    reach = Reach(
+        url=_url(options, preset),
+        auth=options.auth or preset.auth or protocol.default_auth,
+        key=key,
+        headers={k.lower(): _filled(v, preset, options, "headers") for k, v in headers.items()},
+        limits=limits,
+        ca_file=options.ca_file,
+    )
+    return upstream, reach
 
 
 class _Credential(NamedTuple):

@@ -1,4 +1,4 @@
-"""Generations: load the files, start what they describe, swap it in, retire the old; and the tasks that run meanwhile."""
+"""Generations: load the files, start what they describe, swap it in, retire the old; and the tasks they own."""
 
 import asyncio
 import hashlib
@@ -145,7 +145,7 @@ class _PipelineGateway(Gateway):
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {reason}", "")]) from None
         document = Document.parse(text, str(path), self._generation.files.env)
-        value, problems = convert(document, (), kind, decode_hook({}))
+        value, problems = convert(document, (), kind, decode_hook())
         if value is None or document.problems:
             raise ConfigError([*document.problems, *problems])
         return value

@@ -1,7 +1,7 @@
 """Types for plugin options and files: Duration, Money, Secret, Targets, and how YAML values become them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock.exchange import Target
@@ -74,12 +74,12 @@ def split_target(text: str) -> tuple[str, str]:
     return (found[1].strip(), found[2].strip()) if found else (text.strip(), "")
 
 
-def decode_hook(upstreams: Mapping[str, object]) -> Callable[[type, Any], Any]:
+def decode_hook(upstreams: Iterable[str] = ()) -> Callable[[type, Any], Any]:
     """How msgspec makes our types from YAML values, for options of a pipeline with these upstreams."""
 
     def decode(kind: type, value: Any) -> Any:
         if kind is Duration:
-            return parse_duration(value)
+            return Duration(parse_duration(value))
         if kind is Secret:
             if not isinstance(value, str):
                 raise ValueError(f"expected text, got {type(value).__name__}; quote it")

@@ -9,6 +9,7 @@ from penstock.engine import Course, Timing
 from penstock.plan import PlanError, Step, check_plugin, compile_plan
 from penstock.problems import Problem
 from penstock.store import PrefixedStore, Store
+from penstock.upstream import Pool
 
 _PROVIDERS = {
     "principal": "auth",
@@ -50,7 +51,8 @@ def compile_pipeline(file: PipelineFile, around: Surroundings) -> tuple[Pipeline
         _equip(step, file, around)
     plan = compile_plan(_steps_of(file, None))
     teams = {name: compile_plan(_steps_of(file, team)) for name, team in file.teams.items()}
-    course = Course(plan, teams, file.pools, around.timing)
+    pools = {name: Pool(upstream, file.reaches[name]) for name, upstream in file.upstreams.items()}
+    course = Course(plan, teams, pools, around.timing)
     return Pipeline(file, course, instances), []
 
 

@@ -57,7 +57,7 @@ class Gateway(ABC):
 
     @abstractmethod
     def read_file(self, path: Path, kind: type[T]) -> T:
-        """A YAML or JSON file as a Struct, watched for changes. Raises a located error, which refuses the generation."""
+        """A YAML or JSON file as a Struct, watched for changes. Raises an error with the place, for `startup` to pass on."""
 
     @abstractmethod
     def watch(self, path: Path) -> None:

@@ -127,7 +127,7 @@ class UpstreamProtocol(ABC):
     """A format that upstreams serve."""
 
     name: ClassVar[str]
-    default_auth: ClassVar[str] = "bearer"
+    default_auth: ClassVar[Literal["x-api-key", "bearer", "api-key", "none"]] = "bearer"
     quirks: ClassVar[type[msgspec.Struct]]
     counts_tokens: ClassVar[bool] = False
 

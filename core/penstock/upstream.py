@@ -9,26 +9,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-import msgspec
 from yarl import URL
 
+from penstock.config import Reach
 from penstock.errors import GatewayError, TimedOut, UpstreamFailed
 from penstock.exchange import Upstream
-from penstock.options import Secret
 from penstock.protocol import UpstreamRequest
 
 _LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an upstream may take, in seconds per phase, and how many connections it gets (0: no bound)."""
-
-    connect: float
-    first_byte: float
-    idle: float
-    total: float
-    connections: int
 
 
 class UpstreamAnswer:
@@ -69,24 +58,14 @@ class UpstreamAnswer:
 class Pool:
     """The connections to one upstream. Opened on first use."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        url: str,
-        auth: str,
-        key: Secret,
-        headers: dict[str, str],
-        limits: Limits,
-        ca_file: str = "",
-    ) -> None:
-        """`url` is the base that protocols append paths to; `auth` is the credential's header form."""
+    def __init__(self, upstream: Upstream, reach: Reach) -> None:
         self.upstream = upstream
-        self.limits = limits
+        self.limits = reach.limits
         self._name = upstream.name
-        self._url = url.rstrip("/")
-        self._headers = {**headers, **_credential(auth, key), "accept-encoding": "identity"}
-        self._secrets = [key.reveal()] if key else []
-        self._ca_file = ca_file
+        self._url = reach.url.rstrip("/")
+        self._headers = {**reach.headers, **_credential(reach), "accept-encoding": "identity"}
+        self._key = reach.key
+        self._ca_file = reach.ca_file
         self._session: aiohttp.ClientSession | None = None
         self._proxy: dict[str, Any] = {}
 
@@ -122,9 +101,7 @@ class Pool:
 
     def mask(self, text: str) -> str:
         """`text` without this upstream's key, should it be quoted in an error."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return text.replace(self._key.reveal(), "***") if self._key else text
 
     async def close(self) -> None:
         """Close all connections."""
@@ -159,10 +136,11 @@ class Pool:
         return TimedOut(f"upstream {self._name!r} did not answer within {self.limits.first_byte:g} s")
 
 
-def _credential(auth: str, key: Secret) -> dict[str, str]:
-    if not key or auth == "none":
+def _credential(reach: Reach) -> dict[str, str]:
+    if not reach.key or reach.auth == "none":
         return {}
-    return {"authorization": f"Bearer {key.reveal()}"} if auth == "bearer" else {auth: key.reveal()}
+    key = reach.key.reveal()
+    return {"authorization": f"Bearer {key}"} if reach.auth == "bearer" else {reach.auth: key}
 
 
 def _failure(name: str, error: BaseException, what: str) -> GatewayError:

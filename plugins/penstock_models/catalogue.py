@@ -62,7 +62,7 @@ class Catalogue:
 
     def _others(self, claude: bool) -> Iterator[tuple[str, Target]]:
         addressed = self._direct and not claude
-        shown = set() if addressed else {target for _, target in self._routes(claude)}
+        shown: set[Target] = set() if addressed else {target for _, target in self._routes(claude)}
         for target in self.usable(self._alias):
             if addressed:
                 yield f"{target.upstream}/{target.model}", target

@@ -15,8 +15,7 @@ from penstock_simulator.tools import calls, told
 WINDOW = 200_000
 """The window, in tokens, that a simulated prompt can be too long for."""
 
-_LONG = re.compile(r"long(?:-(\d{1,6}))?")
-_WORDS = 1_000
+_LONG = re.compile(r"long-(\d{1,6})")
 _MOST_WORDS = 100_000
 
 
@@ -30,7 +29,7 @@ class Behaviour(NamedTuple):
 def play(name: str, scene: Scene) -> Reply:
     """The reply of the model `sim/<name>`. Raises NotFound for others, and whatever error the model stands for."""
     if long := _LONG.fullmatch(name):
-        return _long(scene, int(long[1] or _WORDS))
+        return _long(scene, int(long[1]))
     if name not in MODELS:
         raise NotFound(f"model 'sim/{name}' is not offered here; there are: {', '.join(f'sim/{n}' for n in MODELS)}")
     return MODELS[name].play(scene)
@@ -62,7 +61,7 @@ def _slow(scene: Scene) -> Reply:
     return Reply(parts=(words,), delay=scene.pause, pause=scene.pause)
 
 
-def _long(scene: Scene, words: int) -> Reply:
+def _long(scene: Scene, words: int = 1_000) -> Reply:
     if not 1 <= words <= _MOST_WORDS:
         raise NotFound(f"sim/long-{words} is not offered here: the number of words is from 1 to {_MOST_WORDS}")
     return Reply(parts=(scene.said(" ".join(f"word{number}" for number in range(1, words + 1))),))
@@ -95,7 +94,7 @@ MODELS: Mapping[str, Behaviour] = MappingProxyType(
         "tools": Behaviour("calls two tools, then says what came back", _tools),
         "thinking": Behaviour("thinks, then answers", _thinking),
         "slow": Behaviour("pauses before each word", _slow),
-        "long": Behaviour("says 1000 words; long-5000 says 5000", lambda scene: _long(scene, _WORDS)),
+        "long": Behaviour("says 1000 words; long-5000 says 5000", _long),
         "429": Behaviour("refuses: too many requests", _rate_limited),
         "overloaded": Behaviour("refuses: no capacity", _overloaded),
         "error": Behaviour("fails as an upstream does", _error),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 Schema = Mapping[str, Any]
 
@@ -29,8 +29,8 @@ def example(schema: Any, word: str = "simulated") -> Any:
     """
     try:
         return _Maker(schema, word).make(schema, 0)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"not a JSON Schema: {error}") from None
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise ValueError("not a valid JSON Schema") from None
 
 
 class _Maker:
@@ -56,17 +56,18 @@ class _Maker:
                 return _number(schema, whole=kind == "integer")
             case "boolean":
                 return False
-        return None
+            case _:
+                return None
 
     def _plain(self, schema: Any, depth: int) -> Schema:
         """The schema with its reference and its combinations merged in."""
         self._work += 1
         if not isinstance(schema, Mapping) or depth > _DEPTH or self._work > _WORK:
             return {}
-        branches = [self._at(schema["$ref"])] if "$ref" in schema else []
-        branches += [schema[key][0] for key in ("anyOf", "oneOf") if schema.get(key)]
-        branches += schema.get("allOf", [])
-        plain: Schema = schema
+        plain = cast(Schema, schema)
+        branches = [self._at(plain["$ref"])] if "$ref" in plain else []
+        branches += [plain[key][0] for key in ("anyOf", "oneOf") if plain.get(key)]
+        branches += plain.get("allOf", [])
         for branch in branches:
             plain = _merged(plain, self._plain(branch, depth + 1))
         return plain
@@ -75,7 +76,7 @@ class _Maker:
         """What a local JSON pointer such as `#/$defs/Point` points at, if anything."""
         place = self._root
         for step in reference.removeprefix("#").split("/")[1:]:
-            place = place.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(place, Mapping) else None
+            place = place.get(step.replace("~1", "/").replace("~0", "~"), {})
         return place
 
     def _object(self, schema: Schema, depth: int) -> dict[str, Any]:

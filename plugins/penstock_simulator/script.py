@@ -165,14 +165,14 @@ class Script:
 def read_script(path: Path) -> Script:
     """The script in a file. Raises ValueError, which names the file, the entry (from 1) and what is wrong."""
     try:
-        data = msgspec.json.decode(path.read_bytes())
+        entries = msgspec.convert(msgspec.json.decode(path.read_bytes()), list[Any])
     except OSError as error:
         raise ValueError(f"script {path}: cannot be read: {error.strerror}") from None
+    except msgspec.ValidationError:
+        raise ValueError(f"script {path}: expected a list of entries") from None
     except ValueError as error:
         raise ValueError(f"script {path}: not JSON: {error}") from None
-    if not isinstance(data, list):
-        raise ValueError(f"script {path}: expected a list of entries")
-    return Script([_entry(path, number, entry) for number, entry in enumerate(data, 1)])
+    return Script([_entry(path, number, entry) for number, entry in enumerate(entries, 1)])
 
 
 def _entry(path: Path, number: int, data: object) -> Entry:

@@ -72,7 +72,8 @@ def _path_of(tool: Tool) -> str:
         case {"properties": {"content": _, **others}, "required": [*required]}:
             path = next((name for name in _PATHS if name in others), "")
             return path if {"content", path} >= set(required) else ""
-    return ""
+        case _:
+            return ""
 
 
 def _shortened(content: tuple[Block, ...]) -> str:

@@ -12,9 +12,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
+from quart import Quart, Response, request
+
 from penstock import connection
 from penstock.server import ServerError, ServerOptions, run
-from quart import Quart, Response, request
 
 
 def tell(*words: object) -> None:
@@ -56,7 +57,7 @@ async def echo() -> Response:
         async for piece in body:
             yield piece
 
-    return endless(pieces())
+    return Response(pieces(), headers={"x-pid": str(os.getpid())})
 
 
 async def flood() -> Response:
@@ -66,13 +67,7 @@ async def flood() -> Response:
         while True:
             yield bytes(1 << 20)
 
-    return endless(pieces())
-
-
-def endless(pieces: AsyncIterator[bytes]) -> Response:
-    response = Response(pieces, headers={"x-pid": str(os.getpid())})
-    response.timeout = None
-    return response
+    return Response(pieces(), headers={"x-pid": str(os.getpid())})
 
 
 def main() -> None:

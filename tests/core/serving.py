@@ -72,9 +72,7 @@ async def serving(**options: object) -> AsyncIterator[Server]:
         yield server
 
 
-async def connect(
-    url: str, tls: ssl.SSLContext | None = None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(url: str, tls: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection to the address that a server printed."""
     async with asyncio.timeout(PATIENCE):
         if url.startswith("unix:"):
@@ -103,6 +101,8 @@ async def refusal(url: str) -> None:
                 _, writer = await connect(url)
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it closed while we were in its queue
+                continue
             writer.close()
 
 

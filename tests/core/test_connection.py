@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 import uvloop
+from quart import Quart, Response
+
 from penstock import connection
 from penstock.listen import listen, url
 from penstock.server import ServerOptions, Stop, serve
-from quart import Quart, Response
 
 PATIENCE = 10.0  # seconds for whatever must happen at all
 Run = Callable[[Awaitable[None]], None]
@@ -100,9 +101,7 @@ async def gateway() -> AsyncIterator[tuple[str, Upstream]]:
     async def view() -> Response:
         answer = await session.get(upstream.address)
         connection.cleanup().callback(answer.close)
-        response = Response(answer.content.iter_any())
-        response.timeout = None
-        return response
+        return Response(answer.content.iter_any())
 
     async with (
         await asyncio.start_server(upstream.answer, "127.0.0.1", 0) as server,

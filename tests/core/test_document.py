@@ -100,9 +100,7 @@ def test_problem_finds_the_value_the_key_or_the_nearest_ancestor(
 # ---------------------------------------------------------------- reading
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\n\n", "# only a comment\n", "---\n", "\ufeff", "~\n", "--- {}\n...\n"]
-)
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "\ufeff", "~\n", "--- {}\n...\n"])
 def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
     document = parse(text)
     assert (document.name, document.data, document.problems) == ("pipelines/team.yaml", {}, [])
@@ -179,9 +177,7 @@ REFUSED = {
         "1:4: the environment variable NO is not set: set it, or give a default with ${NO:-default}",
         "1:4: the environment variable NO2 is not set: set it, or give a default with ${NO2:-default}",
     ],
-    "a: ${}\nb: ${1}\nc: ${X:?x}\nd: ${X:-${Y}}\ne: '${X'": [
-        f"{line}:4: {MALFORMED}" for line in range(1, 6)
-    ],
+    "a: ${}\nb: ${1}\nc: ${X:?x}\nd: ${X:-${Y}}\ne: '${X'": [f"{line}:4: {MALFORMED}" for line in range(1, 6)],
 }
 
 
@@ -333,9 +329,7 @@ class Mode(msgspec.Struct):
 )
 def test_values_from_the_environment_never_appear(text: str, value: str, message: str) -> None:
     assert [p.message for p in convert(parse(text, MODE=value), (), Mode)[1]] == [message]
-    merged = convert(parse(f"a: {{}}\n{text}", MODE=value), ("a",), Mode, data=parse(text, MODE=value).data)[
-        1
-    ]
+    merged = convert(parse(f"a: {{}}\n{text}", MODE=value), ("a",), Mode, data=parse(text, MODE=value).data)[1]
     assert [p.message for p in merged] == [message]
 
 
@@ -479,9 +473,7 @@ FAULTS = {
         "1:34: unknown option 'side'; allowed: radius",
     ],
     "shape: {type: triangle}": ["1:15: invalid value 'triangle'"],
-    "pattern: {pattern: '('}": [
-        "1:10: not a regular expression: missing ), unterminated subpattern at position 0"
-    ],
+    "pattern: {pattern: '('}": ["1:10: not a regular expression: missing ), unterminated subpattern at position 0"],
     "size: atuo": ["1:7: 'atuo' is not one of auto; did you mean 'auto'?"],
     "size: 1.5": ["1:7: expected int or str, got float"],
     "free: [1]": ["1:7: expected mapping, got list"],
@@ -534,9 +526,7 @@ def test_the_noun_is_the_callers() -> None:
     assert told(convert(document, (), dict[str, Empty], noun="field")[1]) == [
         "1:5: unknown field 'b'; there are no fields here"
     ]
-    assert told(convert(document, ("c",), Retry, noun="field")[1]) == [
-        "2:1: missing required field 'attempts'"
-    ]
+    assert told(convert(document, ("c",), Retry, noun="field")[1]) == ["2:1: missing required field 'attempts'"]
 
 
 def test_unreadable_text_converts_to_its_own_problem_only() -> None:
@@ -562,9 +552,7 @@ class Step(msgspec.Struct, forbid_unknown_fields=True):
 
 def two_hundred_lines() -> list[str]:
     return ["steps:"] + [
-        line
-        for i in range(50)
-        for line in ("  - kind: cache", "    ttl: 1", f"    url: http://h/{i}", "    # .")
+        line for i in range(50) for line in ("  - kind: cache", "    ttl: 1", f"    url: http://h/{i}", "    # .")
     ]
 
 
@@ -588,9 +576,7 @@ def test_ten_mistakes_in_two_hundred_lines_are_told_at_once_and_in_order() -> No
     document = parse("\n".join(lines))
     problems = ConfigError(document.problems + convert(document, ("steps",), list[Step])[1]).problems
     expected = [f"{number}:{message}" for number, (_, message) in mistakes.items()]
-    assert [
-        line for line in told(problems) if line != "123:5: unknown option '1'; allowed: kind, ttl, url"
-    ] == expected
+    assert [line for line in told(problems) if line != "123:5: unknown option '1'; allowed: kind, ttl, url"] == expected
 
 
 def test_two_hundred_lines_take_a_few_milliseconds() -> None:
@@ -652,9 +638,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALAR = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXT)
 DATA = st.dictionaries(
     TEXT,
-    st.recursive(
-        SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4)
-    ),
+    st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4)),
     max_size=5,
 )
 

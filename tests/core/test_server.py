@@ -1,7 +1,6 @@
 """The server in one process: addresses, drain, signals, TLS. The servers are real processes."""
 
 import asyncio
-import os
 import shutil
 import signal
 import ssl
@@ -11,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from penstock.server import ServerError, ServerOptions, Stop, run, serve
-from penstock.listen import listen
 from quart import Quart
 
-from tests.core.serving import Stream, connect, get, process, refusal, serving, stream
+from penstock.listen import listen
+from penstock.server import ServerError, ServerOptions, Stop, run, serve
+from tests.core.serving import connect, get, process, refusal, serving, stream
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 

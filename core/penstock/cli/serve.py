@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from quart import Quart
 
 from penstock.app import make_app
 from penstock.cli.banner import banner
 from penstock.cli.describe import compiled
 from penstock.gateway import Host
 from penstock.listen import ServerError, is_loopback
-from penstock.server import ServerOptions, run
+from penstock.server import Application, ServerOptions, run
 
 ServeError = ServerError
 
@@ -41,7 +40,7 @@ def serve_forever(
     public = not is_loopback(options.bind)
     host = Host(place, env, public=public)
 
-    async def application() -> Quart:
+    async def application() -> Application:
         await host.start()
         return make_app(host)
 

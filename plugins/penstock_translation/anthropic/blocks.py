@@ -20,7 +20,10 @@ from penstock import (
 from .mistakes import BROKEN, located
 
 # Members that say something in words.
-_WORDS = frozenset("text title url name tool_name query code command stdout stderr content input error_code".split())
+_WORDS = frozenset(
+    {"text", "title", "url", "name", "tool_name", "query", "code", "command"}
+    | {"stdout", "stderr", "content", "input", "error_code"}
+)
 
 
 class _Typed(msgspec.Struct):

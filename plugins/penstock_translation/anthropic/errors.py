@@ -72,9 +72,9 @@ _INVISIBLE = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re
 def answer_of(error: GatewayError, request_id: str) -> Answer:
     """An error as an HTTP answer; an upstream of this format has its own relayed."""
     raw = error.raw
-    if raw is not None and raw.protocol == NAME:
-        return Answer(raw.status, {"content-type": "application/json", "request-id": request_id, **raw.headers}, raw.body)
     headers = {"content-type": "application/json", "request-id": request_id}
+    if raw is not None and raw.protocol == NAME:
+        return Answer(raw.status, headers | dict(raw.headers), raw.body)
     if error.retry_after is not None:
         headers["retry-after"] = str(_whole_seconds(error))
     if error.should_retry is not None:

@@ -1,11 +1,12 @@
-"""The JSON that streams and whole answers have in common: usage, stop reasons, content blocks, the last record."""
+"""The JSON that streams and whole answers have in common: usage, content blocks, the final record."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from penstock import (
+    BlockKind,
     BlockStart,
     Citation,
     Event,
@@ -24,6 +25,12 @@ from .errors import NAME
 from .mistakes import BROKEN, read_upstream
 
 to_json = msgspec.json.Encoder().encode
+
+
+def one_line(json: bytes) -> bytes:
+    """JSON without line breaks, as a server-sent event needs it."""
+    return msgspec.json.format(json, indent=-1) if b"\n" in json else json
+
 
 # ---------------------------------------------------------------- usage
 
@@ -89,42 +96,39 @@ class _Typed(msgspec.Struct):
 
 
 class _Block(msgspec.Struct):
-    type: str
+    type: BlockKind
     id: str | None = None
     name: str | None = None
     text: str | None = None
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
-    input: msgspec.Raw = msgspec.Raw(b"{}")
+    input: dict[str, msgspec.Raw] | None = None
     citations: list[msgspec.Raw] | None = None
 
 
 _TYPED = msgspec.json.Decoder(_Typed)
 _BLOCK = msgspec.json.Decoder(_Block)
+_NULL = msgspec.Raw(b"null")
 _KNOWN = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use"})
-_NO_INPUT = re.compile(rb"\{\s*\}|null")
 
 
 def read_block(index: int, raw: msgspec.Raw) -> list[Event]:
     """A block's start, and what it already holds. Raises UpstreamFailed."""
     if read_upstream(_TYPED, raw, "content block").type not in _KNOWN:
-        return [BlockStart(index, "other", data=one_line(bytes(raw)).decode())]
+        return [BlockStart(index, "other", data=one_line(bytes(raw)).decode(errors="replace"))]
     block = read_upstream(_BLOCK, raw, "content block")
-    match block.type:
-        case "text":
-            texts = [Text(index, block.text)] if block.text else []
-            return [BlockStart(index, "text"), *texts, *(Citation(index, text_of(raw)) for raw in block.citations or ())]
-        case "thinking":
-            thoughts = [Thinking(index, block.thinking)] if block.thinking else []
-            seals = [Signature(index, block.signature)] if block.signature else []
-            return [BlockStart(index, "thinking"), *thoughts, *seals]
-        case "redacted_thinking":
-            return [BlockStart(index, "redacted_thinking", data=block.data or "")]
-    kind = "tool_use" if block.type == "tool_use" else "server_tool_use"
-    json = bytes(block.input)
-    inputs = [] if _NO_INPUT.fullmatch(json) else [ToolInput(index, json.decode())]
-    return [BlockStart(index, kind, block.name or "", block.id or ""), *inputs]
+    kind = block.type
+    events: list[Event] = [BlockStart(index, kind, block.name or "", block.id or "", block.data or "")]
+    if kind == "text":
+        events += [Text(index, block.text)] if block.text else []
+        events += [Citation(index, one_line(bytes(source)).decode()) for source in block.citations or ()]
+    elif kind == "thinking":
+        events += [Thinking(index, block.thinking)] if block.thinking else []
+        events += [Signature(index, block.signature)] if block.signature else []
+    elif block.input:
+        events.append(ToolInput(index, to_json(block.input).decode()))
+    return events
 
 
 def write_block(block: BlockStart) -> bytes:
@@ -137,9 +141,72 @@ def write_block(block: BlockStart) -> bytes:
         case "redacted_thinking":
             return b'{"type":"redacted_thinking","data":%b}' % to_json(block.data)
         case "other":
-            return block.data.encode() or b'{"type":"text","text":""}'
+            return block.data.encode() if block.data.startswith("{") else b'{"type":"text","text":""}'
     return b'{"type":"%b","id":%b,"name":%b,"input":{}}' % (
         block.kind.encode(),
         to_json(block.id),
         to_json(block.name),
     )
+
+
+# ---------------------------------------------------------------- the beginning and the end of an answer
+
+_REASONS: Mapping[str, StopReason] = {
+    "end_turn": "end_turn",
+    "max_tokens": "max_tokens",
+    "stop_sequence": "stop_sequence",
+    "tool_use": "tool_use",
+    "pause_turn": "pause_turn",
+    "refusal": "refusal",
+    "model_context_window_exceeded": "context_exceeded",
+}
+_REASON_NAMES: Mapping[StopReason, str] = {reason: name for name, reason in _REASONS.items()}
+
+
+class _Safeguard(msgspec.Struct):
+    type: str
+
+
+_TEXT = msgspec.json.Decoder(str | None)
+_SAFEGUARDS = msgspec.json.Decoder(list[_Safeguard])
+
+
+def spoken_by_upstream(exchange: Exchange) -> bool:
+    """Whether the answer comes from an upstream of this format."""
+    return exchange.attempt is not None and exchange.attempt.upstream.protocol.name == NAME
+
+
+def message_head(exchange: Exchange, start: Start) -> dict[str, Any]:
+    """The members with which a message begins."""
+    made = "msg_" + exchange.id.removeprefix("req_")
+    return {
+        "id": start.id if start.id.startswith("msg_") else made,
+        "type": "message",
+        "role": "assistant",
+        "model": start.model or exchange.request.client_model,
+    }
+
+
+def read_finish(members: Mapping[str, msgspec.Raw]) -> Finish:
+    """The members of the final record; null means absent. Raises UpstreamFailed."""
+    given = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
+    reason = read_upstream(_TEXT, given.pop("stop_reason", _NULL), "stop_reason")
+    sequence = read_upstream(_TEXT, given.pop("stop_sequence", _NULL), "stop_sequence")
+    return Finish(_REASONS.get(reason or "", "end_turn"), sequence, given)
+
+
+def final_record(exchange: Exchange, finish: Finish) -> dict[str, Any]:
+    """The members of the final record. Safety checks that nobody made are answered as unsupported."""
+    record: dict[str, Any] = {"stop_reason": _REASON_NAMES[finish.reason], "stop_sequence": finish.stop_sequence}
+    record |= finish.extra
+    checks = () if spoken_by_upstream(exchange) else _asked_safeguards(exchange)
+    if checks and "safeguard_results" not in record:
+        record["safeguard_results"] = [{"type": check.type, "status": {"type": "unsupported"}} for check in checks]
+    return record
+
+
+def _asked_safeguards(exchange: Exchange) -> list[_Safeguard]:
+    try:
+        return _SAFEGUARDS.decode(exchange.request.fields.get("safeguards", b"[]"))
+    except BROKEN:
+        return []

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from penstock import Event, Exchange, Finish, Overloaded, Start, StopReason, UpstreamFailed, Usage
+from penstock import Event, Exchange, Finish, Overloaded, Ping, Start, StopReason, UpstreamFailed, Usage
 from penstock_translation.openai_chat.blocks import Blocks
 from penstock_translation.openai_chat.errors import inband_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
@@ -35,7 +35,7 @@ class Assembly:
         prompt = exchange.request.prompt
         attempt = exchange.attempt
         self.reason = ""  # the upstream's, once it has said why it stops
-        self.started = False  # whether Start has left
+        self._started = False
         self._id = ""
         self._model = ""
         self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
@@ -43,6 +43,7 @@ class Assembly:
         self._size = 0  # bytes of the answer, for an estimate
         self._refused = False
         self._stops = prompt.stop
+        self._keeps_extra = quirks.tool_extra_content
         self._stop: str | None = None
         prefix, numbers = exchange.id.removeprefix("req_"), count()
         self._blocks = Blocks(tool_names(prompt, quirks).client, lambda: f"call_{prefix}_{next(numbers)}")
@@ -67,20 +68,31 @@ class Assembly:
         for choice in chunk.choices or ():
             if not choice.index:  # the others are alternatives that nobody asked for
                 self._choice(choice)
+        self._start()
+
+    def ping(self) -> None:
+        """A sign of life; it is not a reason for the answer to begin."""
+        if self._started:
+            self._blocks.events.append(Ping())
 
     def finish(self) -> None:
         """The answer is complete: close what is open, say what it cost and why it ended."""
         self._blocks.finish()
         usage = self._usage or Usage(output=(self._size + 3) // 4, estimated=True)
         self._blocks.events += [usage, self._ending()]
+        self._start()
 
     def drain(self) -> list[Event]:
-        """The events since the last call; Start comes before the first of them."""
+        """The events since the last call."""
         events, self._blocks.events = self._blocks.events, []
-        if events and not self.started:
-            self.started = True
-            events.insert(0, Start(self._model or self._asked_model, self._id, self._usage or Usage()))
         return events
+
+    def _start(self) -> None:
+        """Start leaves with the first event, not earlier: until then another upstream can still take over."""
+        if not self._started and self._blocks.events:
+            self._started = True
+            model = self._model or self._asked_model
+            self._blocks.events.insert(0, Start(model, self._id, self._usage or Usage()))
 
     def _groq(self, extra: Any) -> None:
         if isinstance(extra, dict):
@@ -166,7 +178,8 @@ class Assembly:
         if function is not None:
             name, arguments = function.name or "", _arguments(function.arguments)
         self._size += len(name) + len(arguments)
-        self._blocks.call(call.index, call.id or "", name, arguments)
+        extra = bytes(call.extra_content) if self._keeps_extra else b"null"
+        self._blocks.call(call.index, call.id or "", name, arguments, b"" if extra == b"null" else extra)
 
     def _ending(self) -> Finish:
         reason = _REASONS.get(self.reason)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from penstock import BlockStart, BlockStop, Event, Text, Thinking, ToolInput, UpstreamFailed
-from penstock_translation.openai_chat.names import client_id
+from penstock_translation.openai_chat.names import client_id, with_extra
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -19,12 +19,13 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class _Run:
     """One block to be. `index` is its number once it is open; `sent` counts the fragments that have left."""
 
-    __slots__ = ("closed", "fragments", "id", "index", "kind", "name", "sent")
+    __slots__ = ("closed", "extra", "fragments", "id", "index", "kind", "name", "sent")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
         self.kind = kind
         self.id = ""
         self.name = ""
+        self.extra = b""
         self.index = -1
         self.fragments: list[str] = []
         self.sent = 0
@@ -75,8 +76,11 @@ class Blocks:
         queue[-1].fragments.append(text)
         self._advance()
 
-    def call(self, index: Any, id: str, name: str, arguments: str) -> None:
-        """A fragment of a tool call. Index, id and name may be missing; they are repeated by some servers."""
+    def call(self, index: Any, id: str, name: str, arguments: str, extra: bytes = b"") -> None:
+        """A fragment of a tool call. Index, id and name may be missing; they are repeated by some servers.
+
+        `extra` is JSON that has to come back with the call.
+        """
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
             run = _Run("tool_use")
@@ -87,6 +91,7 @@ class Blocks:
         self._by_index[index] = run
         run.id = run.id or id
         run.name = run.name or name
+        run.extra = run.extra or extra
         if arguments:
             run.fragments.append(arguments)
         self._advance()
@@ -133,19 +138,19 @@ class Blocks:
                 if run.blank:
                     return False
                 raise UpstreamFailed("the upstream sent a tool call without the name of a tool")
-            start = BlockStart(self._opened, "tool_use", self._name_of(run.name), self._unique(run.id))
+            start = BlockStart(self._opened, "tool_use", self._name_of(run.name), self._unique(run))
             self.calls += 1
         run.index = self._opened
         self._opened += 1
         self.events.append(start)
         return True
 
-    def _unique(self, id: str) -> str:
-        known = client_id(id)
-        if not known or known in self._ids:
-            known = self._new_id()
-        self._ids.add(known)
-        return known
+    def _unique(self, run: _Run) -> str:
+        id = client_id(run.id)
+        if not id or id in self._ids:
+            id = self._new_id()
+        self._ids.add(id)
+        return with_extra(id, run.extra) if run.extra else id
 
     def _send(self, run: _Run) -> None:
         fragments = run.fragments

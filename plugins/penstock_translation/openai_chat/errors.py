@@ -82,7 +82,9 @@ def _error(status: int, complaint: Complaint, **more: Any) -> GatewayError:
     text = complaint.text or f"the upstream answered with status {status}"
     if status in (401, 403):
         # The client's own credential was fine; and the text may name the gateway's.
-        return UpstreamFailed(f"the upstream refused the gateway's key: {_SECRETS.sub('***', text)}", should_retry=False)
+        return UpstreamFailed(
+            f"the upstream refused the gateway's key: {_SECRETS.sub('***', text)}", should_retry=False
+        )
     if status == 402:
         return UpstreamFailed(f"the upstream's account cannot pay: {_SECRETS.sub('***', text)}", should_retry=False)
     if status == 429:

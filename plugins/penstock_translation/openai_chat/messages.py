@@ -6,12 +6,15 @@ from typing import Any
 
 from penstock import Block, Message, Prompt, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
 from penstock_translation.openai_chat.content import joined, media_part, text_part, user_content
-from penstock_translation.openai_chat.names import ToolNames, wire_id
+from penstock_translation.openai_chat.names import ToolNames, split_extra, wire_id
 from penstock_translation.openai_chat.quirks import ChatQuirks
 
 # Claude Code's first system block names the client's build and changes between sessions. It is meant for
 # Anthropic's billing; elsewhere it is noise at the very place where prompt caches compare (llm-gateway-protocol).
 _ATTRIBUTION = "x-anthropic-billing-header:"
+
+# What Google documents for calls of a history that another model made (ai.google.dev, thought signatures).
+_UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 _NO_RESULT = "(There is no result: the call was interrupted.)"
 _EMPTY_RESULT = "(The result is empty.)"
@@ -82,6 +85,8 @@ class _Conversation:
         entry: Entry = {"role": "assistant", "content": text or None, **self._reasoning(content)}
         if calls:
             entry["tool_calls"] = [self._call(call) for call in calls]
+            if self._quirks.tool_extra_content:
+                entry["tool_calls"][0].setdefault("extra_content", _UNSIGNED)
         self._entries.append(entry)
         self._pending = calls
 
@@ -94,7 +99,11 @@ class _Conversation:
 
     def _call(self, call: ToolUseBlock) -> Entry:
         function = {"name": self._names.wire(call.name), "arguments": bytes(call.input).decode()}
-        return {"id": self._id(call), "type": "function", "function": function}
+        entry: Entry = {"id": self._id(call), "type": "function", "function": function}
+        _, extra = split_extra(call.id)
+        if extra is not None and self._quirks.tool_extra_content:
+            entry["extra_content"] = extra
+        return entry
 
     def _user(self, content: tuple[Block, ...]) -> None:
         waiting = Counter(call.id for call in self._pending)

@@ -18,9 +18,7 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Literal["max_tokens", "max_completion_tokens"],
         Meta(description="The name of the output limit; OpenAI's reasoning models take only the longer one."),
     ] = "max_tokens"
-    system_role: Annotated[
-        Literal["system", "developer"], Meta(description="The role of system messages.")
-    ] = "system"
+    system_role: Annotated[Literal["system", "developer"], Meta(description="The role of system messages.")] = "system"
     system_in_place: Annotated[
         bool,
         Meta(
@@ -50,7 +48,9 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = "none"
     drop: Annotated[tuple[str, ...], Meta(description="Parameters that are never sent.")] = ()
-    stop_limit: Annotated[int, Meta(ge=0, description="How many stop sequences are accepted; the rest are left out.")] = 4
+    stop_limit: Annotated[
+        int, Meta(ge=0, description="How many stop sequences are accepted; the rest are left out.")
+    ] = 4
     tool_choice_required: Annotated[
         bool, Meta(description="Whether a tool call can be forced. If not, `any` and `tool` become `auto`.")
     ] = True
@@ -72,6 +72,13 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "the rule of the one vendor (Mistral, 9) with so low a limit.",
         ),
     ] = 40
+    tool_extra_content: Annotated[
+        bool,
+        Meta(
+            description="Whether tool calls carry `extra_content` that must come back with them: thought signatures of "
+            "Google's Gemini 3 and later. They travel in the call's id."
+        ),
+    ] = False
     tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
     extra_body: Annotated[
         dict[str, Any], Meta(description="Members added to every request; they win over everything else.")

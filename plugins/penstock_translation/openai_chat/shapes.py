@@ -22,6 +22,7 @@ class ToolCall(msgspec.Struct):
     index: Any = None
     id: str | None = None
     function: Function | None = None
+    extra_content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Delta(msgspec.Struct):

@@ -1,12 +1,13 @@
 """A Chat Completions stream as events, whatever pieces its bytes come in."""
 
-from penstock import Decoder, GatewayError, Piece, Ping, UpstreamFailed, sse
+from penstock import Decoder, GatewayError, Piece, UpstreamFailed, sse
 from penstock_translation.openai_chat.answer import read_whole
 from penstock_translation.openai_chat.assembly import Assembly
 from penstock_translation.openai_chat.errors import inband_error
 
 _DONE = b"[DONE]"
 _BROKE_OFF = "the upstream's stream broke off before the answer was complete"
+_NOTHING = "the upstream closed its stream without an answer"
 
 
 class ChatDecoder(Decoder):
@@ -36,9 +37,10 @@ class ChatDecoder(Decoder):
         if self._done or not chunk:
             return []
         try:
-            return self._take(self._reader.feed(chunk))
+            frames = self._reader.feed(chunk)
         except sse.FrameTooLarge as error:
             raise UpstreamFailed(f"the upstream's stream cannot be read: {error}") from None
+        return self._take(frames)
 
     def end(self) -> list[Piece]:
         """The stream is over. Raises UpstreamFailed if the answer is not complete."""
@@ -46,18 +48,65 @@ class ChatDecoder(Decoder):
             raise self._error
         if self._whole is not None:
             body, self._whole = bytes(self._whole), None
+            self._done = True
             return [Piece(read_whole(self._assembly, body), b"")]
-        pieces = [] if self._done else self._take(self._reader.rest(), last=True)
-        if self._done or self._error is not None:
-            return pieces
+        if self._done:
+            return []
+        for frame in self._reader.rest():
+            self._last(frame)
         if not self._assembly.reason:
-            raise UpstreamFailed(_BROKE_OFF)
-        return pieces + self._finished()
+            raise UpstreamFailed(_BROKE_OFF if self._assembly.begun else _NOTHING)
+        self._finish()
+        return self._piece()
 
     def _sniff(self, chunk: bytes) -> bytes:
         chunk = chunk.lstrip()
         if chunk:
             self._sniffed = True
-            if chunk.startswith(b"{"):
+            if chunk.startswith((b"{", b"[")):
                 self._whole = bytearray()
         return chunk
+
+    def _take(self, frames: list[sse.Frame]) -> list[Piece]:
+        try:
+            for frame in frames:
+                self._frame(frame)
+        except GatewayError as error:
+            pieces = self._piece()
+            if not pieces:
+                raise
+            self._error = error
+            return pieces
+        return self._piece()
+
+    def _frame(self, frame: sse.Frame) -> None:
+        data = frame.data
+        if self._done:
+            return
+        if not data:
+            self._assembly.ping()
+        elif data.startswith(_DONE):
+            if not self._assembly.begun:
+                raise UpstreamFailed(_NOTHING)
+            self._finish()
+        elif frame.name == b"error":
+            raise inband_error(data)
+        else:
+            self._assembly.take(data)
+
+    def _last(self, frame: sse.Frame) -> None:
+        """A frame that the end cut off: it may be whole but for its blank line; if not, it is no loss of its own."""
+        try:
+            self._frame(frame)
+        except UpstreamFailed:
+            if not self._assembly.reason:
+                raise UpstreamFailed(_BROKE_OFF) from None
+
+    def _finish(self) -> None:
+        if not self._done:
+            self._assembly.finish()
+            self._done = True
+
+    def _piece(self) -> list[Piece]:
+        events = self._assembly.drain()
+        return [Piece(events, b"")] if events else []

@@ -49,5 +49,5 @@ def _wanted(control: ThinkingControl) -> str:
 def _nearest(wanted: str, efforts: tuple[Effort, ...]) -> Effort:
     """The accepted effort next to the wanted one, the higher of two; `none` only if there is nothing else."""
     rank = EFFORTS.index(wanted) if wanted in EFFORTS else EFFORTS.index(_DEFAULT)
-    accepted = [effort for effort in efforts if effort != "none"] or list(efforts)
+    accepted: list[Effort] = [effort for effort in efforts if effort != "none"] or list(efforts)
     return min(reversed(accepted), key=lambda effort: abs(EFFORTS.index(effort) - rank))

@@ -1,0 +1,96 @@
+"""What the log says of an exchange: who, what, how it went and what it cost, and nothing of its contents.
+
+Fields, each left out when there is nothing to say:
+time (of the end; RFC 3339, UTC), request_id, pipeline, operation, user, team, key, session, agent (with version),
+client (address), stream, model (asked for), served_model, upstream (that answered or was tried last),
+attempts (each: upstream, model, status, error, seconds), status (HTTP), outcome (ok, error, cancelled),
+error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write, output, reasoning, estimated),
+first_event and total (seconds), repairs (how often which), simulated.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from penstock import Attempt, Exchange, GatewayError, Usage
+from penstock_logging.redaction import redact
+
+LONGEST = 200
+"""Characters kept of what a client calls itself, its session and its model."""
+
+
+def record(exchange: Exchange, time: datetime, clock: float) -> dict[str, Any]:
+    """The fields for a finished exchange. `time` is now, in UTC; `clock` is now, as the exchange counts seconds."""
+    tried = exchange.attempt
+    ended = clock if exchange.ended is None else exchange.ended
+    first = exchange.first_event
+    return _said(
+        time=time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        request_id=exchange.id,
+        pipeline=exchange.pipeline,
+        operation=exchange.operation,
+        **_who(exchange),
+        stream=exchange.request.stream,
+        model=exchange.request.client_model[:LONGEST],
+        served_model=exchange.served_model,
+        upstream=tried.target.upstream if tried else None,
+        attempts=[_attempt(attempt, exchange.request.model) for attempt in exchange.attempts],
+        status=exchange.status or None,
+        outcome=exchange.outcome,
+        error=_error(exchange.error),
+        stop_reason=exchange.stop_reason,
+        tokens=_tokens(exchange.usage),
+        first_event=None if first is None else _seconds(first - exchange.started),
+        total=_seconds(ended - exchange.started),
+        repairs=exchange.repairs,
+        simulated=exchange.simulated or None,
+    )
+
+
+def _who(exchange: Exchange) -> dict[str, str]:
+    principal = exchange.principal
+    agent = exchange.headers.get("user-agent", "").split(maxsplit=1)
+    return _said(
+        user=principal.user if principal else None,
+        team=principal.team if principal else None,
+        key=principal.key if principal else None,
+        session=exchange.request.session[:LONGEST],
+        agent=agent[0][:LONGEST] if agent else None,
+        client=exchange.peer,
+    )
+
+
+def _attempt(attempt: Attempt, model: str) -> dict[str, Any]:
+    return _said(
+        upstream=attempt.target.upstream,
+        model=(attempt.target.model or model)[:LONGEST],
+        status=attempt.status,
+        error=attempt.error.kind if attempt.error else None,
+        seconds=_seconds(attempt.seconds),
+    )
+
+
+def _error(error: GatewayError | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    return _said(kind=error.kind, message=redact(error.message), detail=redact(error.detail or ""))
+
+
+def _tokens(usage: Usage) -> dict[str, Any] | None:
+    if usage == Usage():
+        return None
+    return _said(
+        input=usage.input,
+        cache_read=usage.cache_read or None,
+        cache_write=usage.cache_write + usage.cache_write_1h or None,
+        output=usage.output,
+        reasoning=usage.reasoning or None,
+        estimated=usage.estimated or None,
+    )
+
+
+def _seconds(value: float) -> float:
+    return round(value, 3)
+
+
+def _said(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

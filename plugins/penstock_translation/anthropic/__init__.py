@@ -1,0 +1,153 @@
+"""The Anthropic Messages format, for the agents that speak it and the upstreams that serve it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from penstock import (
+    Answer,
+    ClientProtocol,
+    Decoder,
+    Encoder,
+    Event,
+    Exchange,
+    GatewayError,
+    Internal,
+    ModelInfo,
+    Request,
+    Route,
+    Target,
+    UpstreamProtocol,
+    UpstreamRequest,
+)
+
+from .answer import fold, read_message
+from .decoder import StreamDecoder
+from .encoder import StreamEncoder
+from .errors import NAME, answer_of, read_error
+from .mistakes import BROKEN, read_upstream
+from .models import models_body
+from .prompt import read_prompt
+
+__all__ = ["Anthropic", "Quirks"]
+
+_PASSED = frozenset({"accept", "user-agent", "x-app"})
+_PASSED_PREFIXES = ("anthropic-", "x-stainless-")
+_VERSION = "2023-06-01"
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an upstream of this format differs. `count_tokens`: whether it serves `/v1/messages/count_tokens`."""
+
+    count_tokens: bool = True
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str = ""
+
+
+class _User(msgspec.Struct):
+    session_id: str = ""
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+_METADATA = msgspec.json.Decoder(_Metadata)
+_USER = msgspec.json.Decoder(_User)
+_COUNT = msgspec.json.Decoder(_Count)
+
+
+class Anthropic(ClientProtocol, UpstreamProtocol):
+    """The Messages format, both ways."""
+
+    name = NAME
+    default_auth = "x-api-key"
+    quirks = Quirks
+    counts_tokens = True
+    routes = (
+        Route("POST", "/v1/messages", "generate"),
+        Route("POST", "/v1/messages/count_tokens", "count_tokens"),
+        Route("GET", "/v1/models", "list_models"),
+        Route("HEAD", "/", "probe"),
+        Route("HEAD", "/api/hello", "probe"),
+        Route("GET", "/api/hello", "probe"),
+    )
+
+    # ------------------------------------------------------------ for clients
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> Request:
+        request = Request(body, read_prompt)
+        request.session = (
+            headers.get("x-claude-code-session-id")
+            or _session(request.fields.get("metadata"))
+            or headers.get("x-session-id", "")
+        )
+        return request
+
+    def encoder(self, exchange: Exchange) -> Encoder:
+        return StreamEncoder(exchange)
+
+    def fold(self, exchange: Exchange, events: Iterable[Event]) -> bytes:
+        return fold(exchange, events)
+
+    def error(self, error: GatewayError, request_id: str) -> Answer:
+        return answer_of(error, request_id)
+
+    def models(self, models: Sequence[ModelInfo], headers: Mapping[str, str]) -> bytes:
+        return models_body(models)
+
+    def token_count(self, tokens: int) -> bytes:
+        return b'{"input_tokens":%d}' % tokens
+
+    def how_to_connect(self, url: str) -> list[str]:
+        return [
+            f"export ANTHROPIC_BASE_URL={url}",
+            "export ANTHROPIC_AUTH_TOKEN=local",
+            "export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1",
+            "claude",
+        ]
+
+    # ------------------------------------------------------------ for upstreams
+
+    def render(self, exchange: Exchange, target: Target, quirks: Quirks) -> UpstreamRequest:
+        """The client's own bytes, with another model where the target names one, and the headers of this format."""
+        if exchange.protocol.name != self.name:
+            raise Internal(f"a request in the format {exchange.protocol.name!r} cannot go to an Anthropic upstream")
+        request = exchange.request
+        renamed = target.model not in ("", request.model)
+        path = "/v1/messages/count_tokens" if exchange.operation == "count_tokens" else "/v1/messages"
+        return UpstreamRequest(
+            path=f"{path}?{exchange.query}" if exchange.query else path,
+            body=request.body_with(model=target.model) if renamed else request.body,
+            headers={
+                "anthropic-version": _VERSION,
+                **{name: value for name, value in exchange.headers.items() if _is_passed(name)},
+                "content-type": "application/json",
+            },
+        )
+
+    def decoder(self, exchange: Exchange, wanted: frozenset[type] | None, quirks: Quirks) -> Decoder:
+        return StreamDecoder(wanted)
+
+    def read_answer(self, exchange: Exchange, body: bytes, quirks: Quirks) -> list[Event]:
+        return read_message(body)
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        return read_error(status, headers, body)
+
+    def read_token_count(self, body: bytes) -> int:
+        return read_upstream(_COUNT, body, "token count").input_tokens
+
+
+def _is_passed(name: str) -> bool:
+    return name in _PASSED or name.startswith(_PASSED_PREFIXES)
+
+
+def _session(metadata: msgspec.Raw | None) -> str:
+    """The session that an agent wrote as JSON into `metadata.user_id`, "" when there is none."""
+    try:
+        return _USER.decode(_METADATA.decode(metadata).user_id).session_id if metadata else ""
+    except BROKEN:
+        return ""

@@ -1,0 +1,226 @@
+"""This format's stream as events.
+
+The final record is held until `message_stop`, or the end of the stream, so that it leaves in one piece with all that
+belongs to it: usage, stop reason, and what further `message_delta` frames add.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import get_args
+
+import msgspec
+
+from penstock import (
+    BlockStop,
+    Citation,
+    Decoder,
+    Delta,
+    Event,
+    Opaque,
+    Piece,
+    Ping,
+    Signature,
+    Start,
+    Text,
+    Thinking,
+    ToolInput,
+    UpstreamFailed,
+    Usage,
+    sse,
+)
+
+from .encoder import MESSAGE_STOP, last_frames
+from .errors import read_event
+from .mistakes import read_upstream
+from .wire import WireUsage, one_line, read_block, read_finish, read_usage
+
+_ALIVE = (Ping(),)
+_DELTAS = frozenset(get_args(Delta))
+
+
+class _Message(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: WireUsage | None = None
+
+
+class _Start(msgspec.Struct):
+    message: _Message | None = None
+
+
+class _BlockStart(msgspec.Struct):
+    content_block: msgspec.Raw
+    index: int = 0
+
+
+class _Increment(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    citation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _BlockDelta(msgspec.Struct):
+    delta: _Increment
+    index: int = 0
+
+
+class _BlockStop(msgspec.Struct):
+    index: int = 0
+
+
+class _Unnamed(msgspec.Struct):
+    type: str = ""
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_START = msgspec.json.Decoder(_Start)
+_BLOCK_START = msgspec.json.Decoder(_BlockStart)
+_BLOCK_DELTA = msgspec.json.Decoder(_BlockDelta)
+_BLOCK_STOP = msgspec.json.Decoder(_BlockStop)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OPTIONAL_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_USAGE = msgspec.json.Decoder(WireUsage | None)
+_UNNAMED = msgspec.json.Decoder(_Unnamed)
+_NULL = msgspec.Raw(b"null")
+_NO_NAMES = frozenset({b"", b"message"})  # how servers that do not name their events call them
+
+
+class StreamDecoder(Decoder):
+    """Reads one stream."""
+
+    def __init__(self, wanted: frozenset[type] | None) -> None:
+        self._reader = sse.Reader()
+        self._skipped = b"content_block_delta" if wanted is not None and not wanted & _DELTAS else None
+        self._usage = Usage()
+        self._record: dict[str, msgspec.Raw] = {}
+        self._held: list[bytes] = []
+        self._held_events: list[Event] = []
+        self._stopped = False
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        try:
+            frames = self._reader.feed(chunk)
+        except sse.FrameTooLarge as error:
+            raise UpstreamFailed(f"the upstream sent nonsense: {error}") from None
+        return list(_joined(self._pieces(frames)))
+
+    def end(self) -> list[Piece]:
+        pieces = [] if self._held else list(_joined(self._pieces(self._reader.rest())))
+        if self._stopped:
+            return pieces
+        if not self._held:
+            raise UpstreamFailed("the upstream's stream broke off before the answer was complete")
+        self._held.append(MESSAGE_STOP)  # the one frame that may be missing
+        return [*pieces, self._last()]
+
+    def _pieces(self, frames: Iterable[sse.Frame]) -> Iterable[Piece]:
+        for frame in frames:
+            if self._stopped or frame.data == b"[DONE]":
+                continue
+            if frame.name == self._skipped and not self._held:
+                yield Piece((), frame.raw)
+            elif (piece := self._read(*_named(frame))) is not None:
+                yield piece
+
+    def _read(self, name: bytes, data: bytes, raw: bytes) -> Piece | None:
+        """The frame's piece, None while the final record is held."""
+        read = _READERS.get(name)
+        events = _ALIVE if not data else read(self, data) if read else None
+        if events is None:
+            events = (Opaque(raw),)
+        if not self._stopped and "stop_reason" not in self._record:
+            return Piece(events, raw)
+        self._held.append(raw)
+        self._held_events += events
+        return self._last() if self._stopped else None
+
+    def _last(self) -> Piece:
+        self._stopped = True
+        finish = read_finish(self._record)
+        raw = b"".join(self._held)
+        if "stop_reason" not in self._record:
+            raw = last_frames({"stop_reason": "end_turn", "stop_sequence": None}, self._usage)
+        return Piece((*self._held_events, self._usage, finish), raw)
+
+    # ------------------------------------------------------------ the frames, by name
+
+    def _message_start(self, data: bytes) -> Sequence[Event]:
+        message = read_upstream(_START, data, "message_start event").message or _Message()
+        self._usage = read_usage(message.usage, self._usage)
+        return (Start(message.model or "", message.id or "", self._usage),)
+
+    def _block_start(self, data: bytes) -> Sequence[Event]:
+        frame = read_upstream(_BLOCK_START, data, "content_block_start event")
+        return read_block(frame.index, frame.content_block)
+
+    def _block_delta(self, data: bytes) -> Sequence[Event] | None:
+        frame = read_upstream(_BLOCK_DELTA, data, "content_block_delta event")
+        delta = frame.delta
+        match delta.type:
+            case "text_delta":
+                return (Text(frame.index, delta.text or ""),)
+            case "input_json_delta":
+                return (ToolInput(frame.index, delta.partial_json or ""),)
+            case "thinking_delta":
+                return (Thinking(frame.index, delta.thinking or ""),)
+            case "signature_delta":
+                return (Signature(frame.index, delta.signature or ""),)
+            case "citations_delta":
+                return (Citation(frame.index, one_line(bytes(delta.citation)).decode()),)
+        return None
+
+    def _block_stop(self, data: bytes) -> Sequence[Event]:
+        return (BlockStop(read_upstream(_BLOCK_STOP, data, "content_block_stop event").index),)
+
+    def _message_delta(self, data: bytes) -> Sequence[Event]:
+        what = "message_delta event"
+        members = read_upstream(_MEMBERS, data, what)
+        members.pop("type", None)
+        usage = read_upstream(_USAGE, members.pop("usage", _NULL), what)
+        delta = read_upstream(_OPTIONAL_MEMBERS, members.pop("delta", _NULL), what) or {}
+        self._usage = read_usage(usage, self._usage)
+        self._record |= {name: raw for name, raw in {**members, **delta}.items() if bytes(raw) != b"null"}
+        return () if "stop_reason" in self._record else (self._usage,)
+
+    def _message_stop(self, data: bytes) -> Sequence[Event]:
+        self._stopped = True
+        return ()
+
+    def _ping(self, data: bytes) -> Sequence[Event]:
+        return _ALIVE
+
+    def _error(self, data: bytes) -> Sequence[Event]:
+        raise read_event(data)
+
+
+_READERS: Mapping[bytes, Callable[[StreamDecoder, bytes], Sequence[Event] | None]] = {
+    b"message_start": StreamDecoder._message_start,
+    b"content_block_start": StreamDecoder._block_start,
+    b"content_block_delta": StreamDecoder._block_delta,
+    b"content_block_stop": StreamDecoder._block_stop,
+    b"message_delta": StreamDecoder._message_delta,
+    b"message_stop": StreamDecoder._message_stop,
+    b"ping": StreamDecoder._ping,
+    b"error": StreamDecoder._error,
+}
+
+
+def _named(frame: sse.Frame) -> tuple[bytes, bytes, bytes]:
+    """Name, data and bytes of a frame; one without its `event` line gets it from the JSON, since agents need it."""
+    if frame.name not in _NO_NAMES or not frame.data:
+        return frame
+    found = read_upstream(_UNNAMED, frame.data, "event")
+    name = found.type or ("error" if found.error != _NULL else "")
+    return name.encode(), frame.data, sse.write(name, one_line(frame.data)) if name else frame.raw
+
+
+def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    """The pieces, neighbours without events as one."""
+    for wanted, group in groupby(pieces, key=lambda piece: bool(piece.events)):
+        if wanted:
+            yield from group
+        else:
+            yield Piece((), b"".join(piece.raw for piece in group))

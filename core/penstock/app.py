@@ -14,7 +14,7 @@ from quart import Quart
 from penstock import connection
 from penstock.engine import Reply, Run
 from penstock.errors import Forbidden, GatewayError, InvalidRequest, NotFound, TooLarge
-from penstock.exchange import Exchange
+from penstock.exchange import Exchange, new_id
 from penstock.gateway import Endpoint, Generation, Host
 from penstock.protocol import Answer, ClientProtocol, Operation
 from penstock.request import Prompt, Request
@@ -74,8 +74,9 @@ async def _handle(host: Host, path: str) -> quart.Response:
             return _response(Answer(200, {"content-type": _JSON}, b"{}"))
         request = await _read_request(generation, endpoint.protocol, endpoint.operation, headers)
     except GatewayError as error:
-        log.warning("%s %s: %s %s", method, path, error.status, error.message)
-        return _response(_refusal(protocol, error))
+        request_id = new_id()
+        log.warning("%s: %s %s: %s %s", request_id, method, path, error.status, error.message)
+        return _response(_refusal(protocol, error, request_id))
     return await _run(host, generation, endpoint, request, headers)
 
 
@@ -182,11 +183,11 @@ def _protocol_near(generation: Generation, path: str) -> ClientProtocol | None:
     return None
 
 
-def _refusal(protocol: ClientProtocol | None, error: GatewayError) -> Answer:
+def _refusal(protocol: ClientProtocol | None, error: GatewayError, request_id: str) -> Answer:
     if protocol is not None:
-        return protocol.error(error, "")
+        return protocol.error(error, request_id)
     body = msgspec.json.encode({"error": {"type": error.kind, "message": error.message}})
-    return Answer(error.status, {"content-type": _JSON}, body)
+    return Answer(error.status, {"content-type": _JSON, "request-id": request_id}, body)
 
 
 # ---------------------------------------------------------------- health

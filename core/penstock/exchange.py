@@ -17,6 +17,11 @@ D = TypeVar("D")
 Outcome = Literal["open", "ok", "error", "cancelled"]
 
 
+def new_id() -> str:
+    """A request id that nobody has had."""
+    return "req_" + secrets.token_hex(12)
+
+
 class StashKey(Generic[T]):
     """Names a plugin's own state on an exchange; make one per kind of state, at module level."""
 
@@ -142,7 +147,7 @@ class Exchange:
         upstreams: Mapping[str, Upstream],
         started: float,
     ) -> None:
-        self.id = "req_" + secrets.token_hex(12)
+        self.id = new_id()
         self.pipeline = pipeline
         self.protocol = protocol
         self.operation = operation

@@ -57,7 +57,7 @@ class Gateway(ABC):
 
     @abstractmethod
     def read_file(self, path: Path, kind: type[T]) -> T:
-        """A YAML or JSON file as a Struct, watched for changes. Raises an error with the place, for `startup` to pass on."""
+        """A YAML or JSON file as a Struct, watched for changes. Raises an error that `startup` should let pass."""
 
     @abstractmethod
     def watch(self, path: Path) -> None:

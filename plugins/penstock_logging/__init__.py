@@ -34,7 +34,7 @@ class Logging(Plugin):
 
     @hookimpl
     def on_complete(self, exchange: Exchange) -> None:
-        fields = record(exchange, datetime.now(UTC), self.clock())
+        fields = record(exchange, datetime.now(UTC))
         line = json.dumps(fields, separators=(",", ":"))  # plain ASCII: no byte can confuse a terminal or a parser
         try:
             self._sink.write(line.encode() + b"\n")

@@ -18,11 +18,9 @@ LONGEST = 200
 """Characters kept of what a client calls itself, its session and its model."""
 
 
-def record(exchange: Exchange, time: datetime, clock: float) -> dict[str, Any]:
-    """The fields for a finished exchange. `time` is now, in UTC; `clock` is now, as the exchange counts seconds."""
+def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
+    """The fields for an exchange that ended at `time`, in UTC."""
     tried = exchange.attempt
-    ended = clock if exchange.ended is None else exchange.ended
-    first = exchange.first_event
     return _said(
         time=time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         request_id=exchange.id,
@@ -39,8 +37,8 @@ def record(exchange: Exchange, time: datetime, clock: float) -> dict[str, Any]:
         error=_error(exchange.error),
         stop_reason=exchange.stop_reason,
         tokens=_tokens(exchange.usage),
-        first_event=None if first is None else _seconds(first - exchange.started),
-        total=_seconds(ended - exchange.started),
+        first_event=_seconds(exchange.first_event, exchange.started),
+        total=_seconds(exchange.ended, exchange.started),
         repairs=exchange.repairs,
         simulated=exchange.simulated or None,
     )
@@ -65,7 +63,7 @@ def _attempt(attempt: Attempt, model: str) -> dict[str, Any]:
         model=(attempt.target.model or model)[:LONGEST],
         status=attempt.status,
         error=attempt.error.kind if attempt.error else None,
-        seconds=_seconds(attempt.seconds),
+        seconds=_seconds(attempt.seconds, 0.0),
     )
 
 
@@ -88,8 +86,8 @@ def _tokens(usage: Usage) -> dict[str, Any] | None:
     )
 
 
-def _seconds(value: float) -> float:
-    return round(value, 3)
+def _seconds(until: float | None, since: float) -> float | None:
+    return None if until is None else round(until - since, 3)
 
 
 def _said(**fields: Any) -> dict[str, Any]:

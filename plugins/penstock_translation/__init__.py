@@ -30,7 +30,7 @@ class Translation(Plugin):
     Token counts come from the upstream where it serves them in the client's own format, else they are estimated.
     """
 
-    clients: list[str] = ["anthropic"]
+    clients: tuple[str, ...] = ("anthropic",)
 
     @hookimpl
     def startup(self, gateway: Gateway) -> None:

@@ -33,7 +33,7 @@ def _providers(pipeline: Pipeline) -> Iterator[str]:
         yield "  providers   none: answers are SIMULATED, no model is asked and nothing is charged"
     else:
         yield "  providers   none: requests will be refused"
-    yield f"  to switch   set a key in the environment and start again: {wanted or 'see upstreams in the file'}"
+    yield f"  to switch   set one of these and start again: {wanted or 'see upstreams in the file'}"
 
 
 def _models(models: list[ModelInfo]) -> Iterator[str]:
@@ -44,8 +44,10 @@ def _models(models: list[ModelInfo]) -> Iterator[str]:
 
 def _connect(host: Host, pipeline: Pipeline, address: str) -> Iterator[str]:
     for endpoint in _endpoints(host, pipeline, "generate"):
-        if endpoint.protocol is not None:
-            yield from (f"  {line}" for line in endpoint.protocol.how_to_connect(address + pipeline.path))
+        lines = endpoint.protocol.how_to_connect(address + pipeline.path) if endpoint.protocol else []
+        if lines:
+            yield "  connect     in another terminal:"
+        yield from (f"      {line}" for line in lines)
 
 
 def _endpoints(host: Host, pipeline: Pipeline, operation: str) -> Iterator[Endpoint]:

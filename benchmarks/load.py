@@ -1,0 +1,95 @@
+"""The load generator: `python -m benchmarks.load PORT MODEL CONCURRENCY COUNT` prints what it saw as JSON."""
+
+import asyncio
+import re
+import statistics
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+
+import msgspec
+import uvloop
+
+from benchmarks.traffic import request
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_END = b"\r\n0\r\n\r\n"
+
+
+class Seen(msgspec.Struct):
+    """What a client sees: seconds to the first event (or to the end of an answer that is no stream), and totals."""
+
+    p50: float
+    p99: float
+    events: int  # fewest of one answer
+    writes: float  # HTTP chunks per answer
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection, with one request at a time."""
+
+    def __init__(self) -> None:
+        self._answer = bytearray()
+        self._length: int | None = None
+        self._first = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    async def exchange(self, message: bytes) -> tuple[float, bytes]:
+        """Send a request; the seconds to its answer's beginning, and the answer."""
+        self._answer, self._length, self._first = bytearray(), None, 0.0
+        self._done = asyncio.get_running_loop().create_future()
+        sent = perf_counter()
+        self._transport.write(message)
+        await self._done
+        return self._first - sent, bytes(self._answer)
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        answer += data
+        if self._length is None:
+            self._length = _length(answer)
+        complete = answer.endswith(_END) if not self._length else len(answer) == self._length
+        if not self._first and (complete or b"data:" in data):
+            self._first = perf_counter()
+        if complete:
+            self._done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._done.done():
+            self._done.set_exception(ConnectionError(f"the connection was closed after {bytes(self._answer[:500])!r}"))
+
+
+def _length(answer: bytearray) -> int | None:
+    """The bytes of the whole answer, 0 when it is chunked, None when its head is not complete."""
+    end = answer.find(b"\r\n\r\n")
+    found = _LENGTH.search(answer, 0, end) if end >= 0 else None
+    return None if end < 0 else end + 4 + int(found[1]) if found else 0
+
+
+async def _client(port: int, message: bytes, turns: Iterator[int]) -> list[tuple[float, bytes]]:
+    transport, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+    answers = [await connection.exchange(message) for _ in turns]
+    transport.close()
+    return answers
+
+
+async def main(port: int, model: str, concurrency: int, count: int) -> Seen:
+    """Send `count` requests over `concurrency` connections. Raises RuntimeError for any answer but 200."""
+    message, turns = request(model), iter(range(count))
+    clients = await asyncio.gather(*(_client(port, message, turns) for _ in range(concurrency)))
+    seconds = [seconds for answers in clients for seconds, _ in answers]
+    bodies = [answer for answers in clients for _, answer in answers]
+    for body in bodies:
+        if not body.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(body[:1000].decode(errors="replace"))
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    chunks = [body.partition(b"\r\n\r\n")[2].count(b"\r\n") // 2 - 1 for body in bodies]  # events hold no \r
+    return Seen(cuts[49], cuts[98], min(body.count(b"data:") for body in bodies), statistics.fmean(chunks))
+
+
+if __name__ == "__main__":
+    port, model, concurrency, count = sys.argv[1:]
+    print(msgspec.json.encode(uvloop.run(main(int(port), model, int(concurrency), int(count)))).decode())

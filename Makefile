@@ -17,7 +17,7 @@ NEW_ENOUGH = import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.e
 PYTHON = $(shell for py in $(PY); do $$py -c '$(NEW_ENOUGH)' 2>/dev/null && break; done)
 TOO_OLD = Penstock needs Python 3.11 or newer and found none (tried: $(PY)). Name one: make PY=/path/to/python3
 
-.PHONY: help run test check bench tokens agents clean
+.PHONY: help run test check docs bench tokens agents clean
 .DELETE_ON_ERROR:
 
 help:  ## show this text
@@ -35,6 +35,9 @@ check: $(VENV)/.dev  ## format, lint and types (walls and docs are checked by th
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright
+
+docs: $(VENV)/.dev  ## write the parts of docs/ that come from the code
+	@$(BIN)/python -m docs.generate
 
 bench: $(VENV)/.dev  ## measure what the gateway costs
 	@$(BIN)/python -m benchmarks $(ARGS)

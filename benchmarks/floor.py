@@ -5,7 +5,7 @@ It relays bytes and looks at nothing. What a gateway costs beyond this is its ow
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import aiohttp
 import uvloop
@@ -19,7 +19,7 @@ def make_app(upstream: str) -> Quart:
     app = Quart("floor", static_folder=None)
 
     @app.while_serving
-    async def session() -> AsyncIterator[None]:
+    async def session() -> AsyncGenerator[None, None]:
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as client:
             app.extensions["client"] = client

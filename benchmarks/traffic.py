@@ -20,7 +20,7 @@ class Workload(NamedTuple):
     title: str
     model: str
     concurrency: int
-    count: int
+    requests: int
     events: int = 0
     bar: float = 1.5
 
@@ -135,7 +135,9 @@ def _whole() -> Answer:
 
 
 def _stream(events: Sequence[bytes], per_write: int) -> Answer:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_1\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_1\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
     writes = [b"".join(events[start : start + per_write]) for start in range(0, len(events), per_write)]
     chunks = [b"%x\r\n%b\r\n" % (len(data), data) for data in writes]
     return Answer([head + chunks[0], *chunks[1:-1], chunks[-1] + b"0\r\n\r\n"], _GAP)

@@ -3,6 +3,8 @@
 import asyncio
 import re
 import sys
+from collections.abc import Mapping
+from typing import cast
 
 import uvloop
 
@@ -15,13 +17,12 @@ _MODEL = re.compile(rb'"model": ?"([a-z-]+)"')
 class Connection(asyncio.Protocol):
     """One keep-alive connection. The model that a request names chooses the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Mapping[bytes, Answer]) -> None:
         self._received = b""
-        self._answers = answers()
+        self._answers = answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -44,7 +45,8 @@ class Connection(asyncio.Protocol):
 
 async def main(port: int) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port)
+    ready = answers()
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(ready), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,27 +33,32 @@ def make_app(host: Host) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.logger.handlers.clear()
+    app.url_map.merge_slashes = False  # agents do not follow redirects
     connection.install(app)
 
     async def handle(path: str = "") -> quart.Response:
-        return await _handle(host, "/" + path)
+        generation = host.current
+        generation.enter()  # it has to outlive the reading of a slow body
+        try:
+            return await _handle(host, generation, "/" + path)
+        finally:
+            generation.leave()
 
     app.add_url_rule("/", "root", handle, methods=_METHODS, strict_slashes=False)
     app.add_url_rule("/<path:path>", "all", handle, methods=_METHODS, strict_slashes=False)
 
-    @app.before_serving
-    async def start() -> None:
-        host.spawn(host.watch(), "watch files")
-
-    @app.after_serving
-    async def stop() -> None:
+    @app.while_serving
+    async def watch() -> AsyncIterator[None]:
+        watching = host.spawn(host.watch(), "watch files")
+        yield
+        watching.cancel()
         await host.stop()
 
     return app
 
 
-async def _handle(host: Host, path: str) -> quart.Response:
-    generation, method = host.current, quart.request.method
+async def _handle(host: Host, generation: Generation, path: str) -> quart.Response:
+    method = quart.request.method
     path = path.rstrip("/") or "/"
     headers = _headers(quart.request.scope["headers"])
     if method in ("GET", "HEAD") and _is_health(generation, path):

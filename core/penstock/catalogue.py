@@ -121,6 +121,8 @@ class Catalogue:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise CatalogueError(f"plugin {name!r} cannot be imported: {error}") from error
+        except Exception as error:
+            raise CatalogueError(f"plugin {name!r} cannot be imported: {reason(error)}") from error
         return Found(_as_plugin(found, name), module)
 
     # ------------------------------------------------------------ protocols and presets
@@ -157,12 +159,20 @@ class Catalogue:
             )
         return _load(points[name])()
 
-    def store(self, url: str) -> Store:
-        """The store a url names by its scheme. Raises CatalogueError."""
+    def check_store(self, url: str) -> None:
+        """Whether a store is there for the scheme of a url. Raises CatalogueError."""
         scheme, points = url.partition(":")[0], self._points("penstock.stores")
-        if scheme not in points:
+        if scheme != "memory" and scheme not in points:
             raise CatalogueError(f"no store is installed for {scheme!r}; there are: {', '.join(['memory', *points])}")
-        store: Store = _load(points[scheme])(url)
+
+    def store(self, url: str) -> Store:
+        """The store that a url names by its scheme, other than memory. Raises CatalogueError."""
+        self.check_store(url)
+        make = _load(self._points("penstock.stores")[url.partition(":")[0]])
+        try:
+            store: Store = make(url)
+        except Exception as error:
+            raise CatalogueError(f"the store cannot be opened: {reason(error)}") from error
         return store
 
     def preset(self, name: str) -> Preset:
@@ -180,7 +190,7 @@ class Catalogue:
         presets: dict[str, Preset] = {}
         for point in self._points("penstock.presets").values():
             path: Path = _load(point)()
-            document = Document.parse(path.read_text(), str(path), {})
+            document = Document.parse(path.read_text("utf-8"), str(path), {})
             found, problems = convert(document, (), dict[str, Preset])
             if document.problems or found is None:
                 raise CatalogueError("\n".join(map(str, document.problems or problems)))
@@ -199,7 +209,7 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        raise CatalogueError(f"{point.value} cannot be loaded: {_reason(error)}") from error
+        raise CatalogueError(f"{point.value} cannot be loaded: {reason(error)}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -223,11 +233,12 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise CatalogueError(f"{path} cannot be loaded: {_reason(error)}") from error
+        raise CatalogueError(f"{path} cannot be loaded: {reason(error)}") from error
     return module
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong in somebody's code, with file and line."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,21 +1,24 @@
 """Read the files of a gateway: pipelines, gateway.yaml, and what they say of upstreams, steps and teams."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from penstock.catalogue import AuthForm, Catalogue, CatalogueError, Preset, PresetModel
+from penstock.catalogue import AuthForm, Catalogue, CatalogueError, Preset, PresetModel, reason
 from penstock.document import Document
 from penstock.exchange import Upstream
 from penstock.options import Duration, Secret, decode_hook
 from penstock.plugin import Plugin
 from penstock.problems import ConfigError, Problem, suggest
+from penstock.protocol import UpstreamProtocol
 from penstock.typed import convert
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Place = tuple[str | int, ...]
 _STEP_WORDS = ("id", "enabled")
 _PIPELINE_KEYS = ("path", "upstreams", "plugins", "teams")
 
@@ -103,7 +106,7 @@ class TeamFile(msgspec.Struct, kw_only=True):
 
 
 class PipelineFile(msgspec.Struct, kw_only=True):
-    """A pipeline as its file describes it, checked but not yet compiled."""
+    """A pipeline as its file describes it, not yet compiled. `complete` unless a step could not be read."""
 
     name: str
     file: Path
@@ -114,29 +117,39 @@ class PipelineFile(msgspec.Struct, kw_only=True):
     reaches: dict[str, Reach]
     steps: list[StepFile]
     teams: dict[str, TeamFile]
+    complete: bool
 
 
 class Files(msgspec.Struct, kw_only=True):
-    """Everything one load of the files gave."""
+    """Everything one load of the files gave: with `problems`, it can only be looked at for more of them."""
 
     gateway: GatewayFile
+    gateway_document: Document
     pipelines: list[PipelineFile]
+    problems: list[Problem]
     catalogue: Catalogue
     read: dict[Path, bytes]
     env: Mapping[str, str]
 
 
 def load(place: Path, env: Mapping[str, str]) -> Files:
-    """Read a pipeline file, or a folder of them. Raises ConfigError with every mistake of all files."""
+    """Read a pipeline file, or a folder of them, and what is wrong with them. Raises ConfigError for no file at all."""
     folder = place if place.is_dir() else place.parent
     reader = _FilesReader(Catalogue(plugin_folder(place)), env)
+    paths = _pipeline_files(place)
     gateway = reader.gateway(folder / "gateway.yaml")
-    for file in _pipeline_files(place):
-        reader.pipeline(file, gateway)
+    for path in paths:
+        reader.pipeline(path, gateway)
     reader.check_paths()
-    if reader.problems:
-        raise ConfigError(reader.problems)
-    return Files(gateway=gateway, pipelines=reader.pipelines, catalogue=reader.catalogue, read=reader.read, env=env)
+    return Files(
+        gateway=gateway,
+        gateway_document=reader.gateway_document,
+        pipelines=reader.pipelines,
+        problems=reader.problems,
+        catalogue=reader.catalogue,
+        read=reader.read,
+        env=env,
+    )
 
 
 def plugin_folder(place: Path) -> Path:
@@ -164,6 +177,8 @@ class _FilesReader:
         self.problems: list[Problem] = []
         self.pipelines: list[PipelineFile] = []
         self.read: dict[Path, bytes] = {}
+        self.gateway_document = Document.parse("", "gateway.yaml", {})
+        self.shared: dict[str, _Made | None] = {}
 
     def document(self, file: Path) -> Document:
         try:
@@ -179,12 +194,25 @@ class _FilesReader:
         self.problems += document.problems
         return document
 
+    def problem(self, document: Document, at: Place, message: str, *, at_key: bool = False) -> None:
+        """Note a mistake, unless the value could not even be read: then that has been told."""
+        if at_key or at not in document.spoiled:
+            self.problems.append(document.problem(at, message, at_key=at_key))
+
     def gateway(self, file: Path) -> GatewayFile:
         if not file.is_file():
             return GatewayFile()
-        options, problems = convert(self.document(file), (), GatewayFile, decode_hook())
+        document = self.gateway_document = self.document(file)
+        options, problems = convert(document, (), GatewayFile, decode_hook())
         self.problems += problems
-        return options or GatewayFile()
+        self.shared = self.upstreams(document)
+        if options is None:
+            return GatewayFile()
+        try:
+            self.catalogue.check_store(options.store)
+        except CatalogueError as error:
+            self.problem(document, ("store",), str(error))
+        return options
 
     def pipeline(self, file: Path, gateway: GatewayFile) -> None:
         known = len(self.problems)
@@ -198,8 +226,22 @@ class _FilesReader:
         for pipeline in self.pipelines:
             other = seen.setdefault(pipeline.path, pipeline)
             if other is not pipeline:
-                message = f"the path {pipeline.path!r} is also that of {other.file}; each pipeline needs its own"
-                self.problems.append(pipeline.document.problem(("path",), message))
+                path = pipeline.path or "/"
+                message = f"the path {path!r} is also that of {other.file}; each pipeline needs its own"
+                self.problem(pipeline.document, ("path",), message)
+
+    def upstreams(self, document: Document) -> dict[str, "_Made | None"]:
+        """The upstreams of one file; None for one with a mistake, which is no reason to call its name unknown."""
+        data = document.data.get("upstreams")
+        return {name: self._upstream(document, name) for name in data} if isinstance(data, dict) else {}
+
+    def _upstream(self, document: Document, name: str) -> "_Made | None":
+        at = ("upstreams", name)
+        if not re.fullmatch(r"[\w.-]+", name):
+            self.problem(document, at, "an upstream's name holds letters, digits, '-', '_' and '.'", at_key=True)
+        options, problems = convert(document, at, UpstreamFile, decode_hook())
+        self.problems += problems
+        return None if options is None else _UpstreamReader(self, document, name, options).read()
 
 
 class PipelineReader:
@@ -210,22 +252,23 @@ class PipelineReader:
         self._document = document
         self._file = file
         self._gateway = gateway
-        self._upstream_names: set[str] = set(gateway.upstreams)  # those with mistakes too, so that one is told once
+        self._upstreams: dict[str, _Made | None] = {}
         self._step_ids: set[str] = set()
-        self._upstreams: dict[str, Upstream] = {}
-        self._reaches: dict[str, Reach] = {}
 
     def read(self) -> None:
-        """Add the pipeline, or its problems, to the files."""
+        """Add the pipeline, and what is wrong with it, to the files."""
         data = self._document.data
         for key in data:
             if key not in _PIPELINE_KEYS:
                 hint = suggest(key, _PIPELINE_KEYS) or f"; there are: {', '.join(_PIPELINE_KEYS)}"
                 self._problem((key,), f"unknown key {key!r}{hint}", at_key=True)
-        path = self._path(data.get("path", f"/{self._file.stem}"))
-        self._read_upstreams(data.get("upstreams"))
-        steps = self._steps(data.get("plugins"))
-        teams = self._teams(data.get("teams"), steps)
+        path = self._path(data.get("path", self._default_path))
+        if not isinstance(data.get("upstreams"), dict | None):
+            self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
+        self._upstreams = {**self._files.shared, **self._files.upstreams(self._document)}
+        entries = data.get("plugins")
+        steps = self._steps(entries)
+        made = {name: upstream for name, upstream in self._upstreams.items() if upstream is not None}
         self._files.pipelines.append(
             PipelineFile(
                 name=self._file.stem,
@@ -233,49 +276,26 @@ class PipelineReader:
                 path=path,
                 document=self._document,
                 gateway=self._gateway,
-                upstreams=self._upstreams,
-                reaches=self._reaches,
+                upstreams={name: upstream for name, (upstream, _) in made.items()},
+                reaches={name: reach for name, (_, reach) in made.items()},
                 steps=steps,
-                teams=teams,
+                teams=self._teams(data.get("teams"), steps),
+                complete=isinstance(entries, list) and len(steps) == len(entries) > 0,
             )
         )
 
-    def _problem(self, at: tuple[str | int, ...], message: str, *, at_key: bool = False) -> None:
-        self._files.problems.append(self._document.problem(at, message, at_key=at_key))
+    def _problem(self, at: Place, message: str, *, at_key: bool = False) -> None:
+        self._files.problem(self._document, at, message, at_key=at_key)
+
+    @property
+    def _default_path(self) -> str:
+        return f"/{self._file.stem}"
 
     def _path(self, path: object) -> str:
         if isinstance(path, str) and re.fullmatch(r"/([\w.~-]+(/[\w.~-]+)*/?)?", path):
             return path.rstrip("/")
         self._problem(("path",), "path must start with / and hold only letters, digits, '-', '_', '.', '~' and '/'")
-        return ""
-
-    # ------------------------------------------------------------ upstreams
-
-    def _read_upstreams(self, data: object) -> None:
-        for name, options in self._gateway.upstreams.items():
-            self._add_upstream(name, options, ("upstreams",))
-        if not isinstance(data, dict | None):
-            self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
-            return
-        for name in data or {}:
-            at = ("upstreams", name)
-            self._upstream_names.add(name)
-            if not re.fullmatch(r"[\w.-]+", name):
-                self._problem(at, "an upstream's name holds letters, digits, '-', '_' and '.'", at_key=True)
-            own, problems = convert(self._document, at, UpstreamFile, decode_hook())
-            self._files.problems += problems
-            if own is not None:
-                self._add_upstream(name, own, at)
-
-    def _add_upstream(self, name: str, options: UpstreamFile, at: tuple[str | int, ...]) -> None:
-        try:
-            preset = self._files.catalogue.preset(options.preset) if options.preset else Preset()
-        except CatalogueError as error:
-            return self._problem((*at, "preset"), str(error))
-        try:
-            self._upstreams[name], self._reaches[name] = make_upstream(name, options, preset, self._files)
-        except _FieldError as error:
-            self._problem((*at, *error.field), str(error))
+        return self._default_path
 
     # ------------------------------------------------------------ steps
 
@@ -294,10 +314,11 @@ class PipelineReader:
                 continue
             if any(other.id == step.id for other in steps):
                 self._problem(step.at, f"step {step.id!r} is there twice; give one of them an `id`")
+                continue
             steps.append(step)
         return steps
 
-    def _step(self, entry: object, at: tuple[str | int, ...]) -> StepFile | None:
+    def _step(self, entry: object, at: Place) -> StepFile | None:
         if isinstance(entry, str):
             entry = {entry: None}
         if not isinstance(entry, dict):
@@ -305,10 +326,10 @@ class PipelineReader:
         names = [key for key in entry if key not in _STEP_WORDS]
         if len(names) != 1:
             hint = "only `id` and `enabled` may stand beside it" if names else "the plugin's name is missing"
-            raise _FieldError(f"a step names one plugin; {hint}; found: {', '.join(entry)}")
+            raise _FieldError(f"a step names one plugin; {hint}; found: {', '.join(entry) or 'nothing'}")
         name, enabled, id_ = names[0], entry.get("enabled", True), entry.get("id", names[0])
         if not isinstance(enabled, bool):
-            raise _FieldError("enabled must be true or false", "enabled")
+            self._problem((*at, "enabled"), "enabled must be true or false")
         if not isinstance(id_, str) or not re.fullmatch(r"[\w.:-]+", id_):
             raise _FieldError("an id holds letters, digits, '-', '_' and '.'", "id")
         self._step_ids.add(id_)
@@ -316,7 +337,7 @@ class PipelineReader:
             found = self._files.catalogue.plugin(name)
         except CatalogueError as error:
             raise _FieldError(str(error), name, at_key=True) from None
-        options = entry[name] or {}
+        options = {} if entry[name] is None else entry[name]
         instance = self._instance(found.plugin, (*at, name), options)
         if instance is None:
             return None
@@ -327,12 +348,16 @@ class PipelineReader:
             plugin=found.plugin,
             options=options,
             instance=instance,
-            enabled=enabled,
+            enabled=enabled is not False,
             at=at,
         )
 
-    def _instance(self, plugin: type[Plugin], at: tuple[str | int, ...], options: object) -> Plugin | None:
-        instance, problems = convert(self._document, at, plugin, decode_hook(self._upstream_names), options)
+    def _instance(self, plugin: type[Plugin], at: Place, options: object) -> Plugin | None:
+        try:
+            instance, problems = convert(self._document, at, plugin, decode_hook(self._upstreams), options)
+        except Exception as error:  # a mistake of the plugin, not of the file
+            self._problem(at, f"{plugin.__name__} cannot take its options: {reason(error)}", at_key=True)
+            return None
         self._files.problems += problems
         return instance
 
@@ -372,11 +397,8 @@ class PipelineReader:
         return team
 
 
-# ---------------------------------------------------------------- one upstream
-
-
 class _FieldError(ValueError):
-    """A mistake in one field; the caller knows where the field stands."""
+    """A mistake in one field of a step; the caller knows where the step stands."""
 
     def __init__(self, message: str, *field: str, at_key: bool = False) -> None:
         super().__init__(message)
@@ -384,54 +406,14 @@ class _FieldError(ValueError):
         self.at_key = at_key
 
 
-def make_upstream(name: str, options: UpstreamFile, preset: Preset, files: _FilesReader) -> tuple[Upstream, Reach]:
-    """The upstream and how it is reached, from its options over its preset. Raises _FieldError."""
-    protocol_name = options.protocol or preset.protocol
-    if not protocol_name:
-        raise _FieldError("an upstream needs a `preset`, or a `protocol` and a `url`")
-    try:
-        protocol = files.catalogue.upstream_protocol(protocol_name)
-    except CatalogueError as error:
-        raise _FieldError(str(error), "protocol") from None
-    key, source, missing = _credential(options, preset, files.env)
-    models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
-    title = preset.title or name
+# ---------------------------------------------------------------- one upstream
 
-    def quirks(*layers: dict[str, Any]) -> Any:
-        merged = {key: value for layer in layers for key, value in layer.items()}
-        try:
-            return msgspec.convert(merged, protocol.quirks)
-        except msgspec.ValidationError as error:
-            raise _FieldError(f"quirks of protocol {protocol_name!r}: {error}", "quirks") from None
 
-    base = (preset.quirks, options.quirks)
-    upstream = Upstream(
-        name=name,
-        protocol=protocol,
-        title=title,
-        models=tuple(model.info(name, title) for model in models),
-        credential=source,
-        missing=missing,
-        quirks=quirks(*base),
-        model_quirks={model.id: quirks(*base, model.quirks) for model in models if model.quirks},
-    )
-    limits = Limits(
-        connect=options.connect_timeout,
-        first_byte=options.first_byte_timeout,
-        idle=options.idle_timeout,
-        total=options.timeout,
-        connections=options.max_connections,
-    )
-    headers = {**preset.headers, **options.headers}
-    reach = Reach(
-        url=_url(options, preset),
-        auth=options.auth or preset.auth or protocol.default_auth,
-        key=key,
-        headers={k.lower(): _filled(v, preset, options, "headers") for k, v in headers.items()},
-        limits=limits,
-        ca_file=options.ca_file,
-    )
-    return upstream, reach
+class _Made(NamedTuple):
+    """An upstream as plugins see it, and how it is reached."""
+
+    upstream: Upstream
+    reach: Reach
 
 
 class _Credential(NamedTuple):
@@ -442,26 +424,133 @@ class _Credential(NamedTuple):
     missing: str
 
 
-def _credential(options: UpstreamFile, preset: Preset, env: Mapping[str, str]) -> _Credential:
-    if options.key is not None:
-        return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
-    variable = next((name for name in preset.env if env.get(name)), None)
-    if variable is not None:
-        return _Credential(Secret(env[variable]), variable, "")
-    needed = preset.env and (options.auth or preset.auth) != "none"
-    return _Credential(Secret(""), "", f"set {' or '.join(preset.env)}" if needed else "")
+class _UpstreamReader:
+    """Makes one upstream of what a file, and a preset, say of it."""
 
+    def __init__(self, files: _FilesReader, document: Document, name: str, options: UpstreamFile) -> None:
+        self._files = files
+        self._document = document
+        self._name = name
+        self._options = options
+        self._preset = Preset()
 
-def _url(options: UpstreamFile, preset: Preset) -> str:
-    url = options.url or _filled(preset.url, preset, options, "url")
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
-        raise _FieldError(f"url must be http(s)://host/path, got {url!r}", "url")
-    return url
+    def read(self) -> _Made | None:
+        """The upstream, or its problems to the files."""
+        known, options = len(self._files.problems), self._options
+        if not options.preset and not (options.protocol and options.url):
+            return self._problem("an upstream needs a `preset`, or a `protocol` and a `url`")
+        if options.preset:
+            try:
+                self._preset = self._files.catalogue.preset(options.preset)
+            except CatalogueError as error:
+                return self._problem(str(error), "preset")
+        protocol = self._protocol()
+        self._check_parameters()
+        self._check_ca_file()
+        self._check_url()
+        if protocol is None:
+            return None
+        credential = self._credential()
+        made = _Made(self._upstream(protocol, credential), self._reach(protocol, credential.key))
+        return made if len(self._files.problems) == known else None
 
+    def _problem(self, message: str, *field: str, at_key: bool = False) -> None:
+        self._files.problem(self._document, ("upstreams", self._name, *field), message, at_key=at_key)
 
-def _filled(text: str, preset: Preset, options: UpstreamFile, field: str) -> str:
-    for name in preset.parameters:
-        if "{" + name + "}" in text and name not in options.parameters:
-            raise _FieldError(f"preset {options.preset!r} needs `parameters: {{{name}: ...}}`", "preset")
-        text = text.replace("{" + name + "}", options.parameters.get(name, ""))
-    return text
+    # ------------------------------------------------------------ what can be wrong
+
+    def _protocol(self) -> UpstreamProtocol | None:
+        try:
+            return self._files.catalogue.upstream_protocol(self._options.protocol or self._preset.protocol)
+        except CatalogueError as error:
+            self._problem(str(error), "protocol")
+            return None
+
+    def _check_parameters(self) -> None:
+        options, preset = self._options, self._preset
+        for name in options.parameters:
+            if name not in preset.parameters:
+                takes = ", ".join(preset.parameters) or "none"
+                hint = suggest(name, preset.parameters) or f"; there are: {takes}"
+                self._problem(f"unknown parameter {name!r}{hint}", "parameters", name, at_key=True)
+        texts = " ".join((options.url or preset.url, *preset.headers.values()))
+        missing = [name for name in preset.parameters if f"{{{name}}}" in texts and name not in options.parameters]
+        if missing:
+            needed = ", ".join(f"{name}: ..." for name in missing)
+            self._problem(f"preset {options.preset!r} needs `parameters: {{{needed}}}`", "preset")
+
+    def _check_url(self) -> None:
+        url = self._options.url
+        if url and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
+            self._problem(f"url must be http(s)://host/path, got {url!r}", "url")
+
+    def _check_ca_file(self) -> None:
+        try:
+            if self._options.ca_file:
+                ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:  # so is SSLError
+            self._problem(f"no PEM certificates can be read from {self._ca_file}: {error.strerror}", "ca_file")
+
+    # ------------------------------------------------------------ what comes of it
+
+    @property
+    def _ca_file(self) -> str:
+        """Relative to the file that names it."""
+        name = self._options.ca_file
+        return str(Path(self._document.name).resolve().parent / name) if name else ""
+
+    def _upstream(self, protocol: UpstreamProtocol, credential: _Credential) -> Upstream:
+        name, options, preset = self._name, self._options, self._preset
+        models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
+        title = preset.title or name
+        return Upstream(
+            name=name,
+            protocol=protocol,
+            title=title,
+            models=tuple(model.info(name, title) for model in models),
+            credential=credential.source,
+            missing=credential.missing,
+            quirks=self._quirks(protocol),
+            model_quirks={model.id: self._quirks(protocol, model.quirks) for model in models if model.quirks},
+        )
+
+    def _reach(self, protocol: UpstreamProtocol, key: Secret) -> Reach:
+        options, preset = self._options, self._preset
+        limits = Limits(
+            connect=options.connect_timeout,
+            first_byte=options.first_byte_timeout,
+            idle=options.idle_timeout,
+            total=options.timeout,
+            connections=options.max_connections,
+        )
+        headers = {**preset.headers, **options.headers}
+        return Reach(
+            url=options.url or self._filled(preset.url),
+            auth=options.auth or preset.auth or protocol.default_auth,
+            key=key,
+            headers={name.lower(): self._filled(value) for name, value in headers.items()},
+            limits=limits,
+            ca_file=self._ca_file,
+        )
+
+    def _quirks(self, protocol: UpstreamProtocol, of_model: Mapping[str, Any] | None = None) -> Any:
+        merged = {**self._preset.quirks, **self._options.quirks, **(of_model or {})}
+        at = ("upstreams", self._name, "quirks")
+        value, problems = convert(self._document, at, protocol.quirks, decode_hook(), merged, noun="quirk")
+        self._files.problems += problems
+        return value
+
+    def _credential(self) -> _Credential:
+        options, preset, env = self._options, self._preset, self._files.env
+        if options.key is not None:
+            return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
+        variable = next((name for name in preset.env if env.get(name)), None)
+        if variable is not None:
+            return _Credential(Secret(env[variable]), variable, "")
+        needed = preset.env and (options.auth or preset.auth) != "none"
+        return _Credential(Secret(""), "", f"set {' or '.join(preset.env)}" if needed else "")
+
+    def _filled(self, text: str) -> str:
+        for name in self._preset.parameters:
+            text = text.replace(f"{{{name}}}", self._options.parameters.get(name, ""))
+        return text

@@ -20,7 +20,7 @@ from penstock.upstream import Pool, UpstreamAnswer
 log = getLogger("penstock")
 
 _BLOCK_EVENTS = frozenset({BlockStart, BlockStop, Text, Thinking, Signature, ToolInput, Citation})
-_HOP_BY_HOP = frozenset(
+_NOT_PASSED = frozenset(
     [
         "connection",
         "keep-alive",
@@ -32,6 +32,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
         "content-length",
         "content-encoding",
+        "content-type",
         "date",
         "server",
         "set-cookie",
@@ -101,9 +102,10 @@ class Run:
                 reply = await self._streamed()
             else:
                 reply = await self._whole()
-        except GatewayError as error:
-            self._failed(error)
-            answer = exchange.protocol.error(error, exchange.id)
+        except Exception as error:
+            failure = error if isinstance(error, GatewayError) else self._blame("", error)
+            self._failed(failure)
+            answer = exchange.protocol.error(failure, exchange.id)
             reply = Reply(answer.status, answer.headers, answer.body)
         exchange.status = reply.status
         return reply
@@ -285,15 +287,15 @@ class Run:
         if not 200 <= answer.status < 300:
             await self._refused(attempt, answer, pool)
         if self._exchange.operation == "count_tokens":
-            body = await answer.read_all(pool.limits.idle)
+            body = await answer.read_all(pool.limits.total, pool.limits.idle)
             return Response(tokens=attempt.upstream.protocol.read_token_count(body))
         self._source = source = await self._open(attempt, answer, pool)
         await source.prefetch()
-        relayed = self._relays(attempt)
-        return Response(status=200, headers=_passed_headers(answer.headers) if relayed else {})
+        same_format = attempt.upstream.protocol.name == self._exchange.protocol.name
+        return Response(status=200, headers=_passed_headers(answer.headers) if same_format else {})
 
     async def _refused(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> None:
-        body = pool.mask((await answer.read_all(30.0)).decode(errors="replace")).encode()
+        body = pool.mask((await answer.read_all(30.0, pool.limits.idle)).decode(errors="replace")).encode()
         raise attempt.upstream.protocol.read_error(answer.status, answer.headers, body)
 
     async def _open(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> Source:
@@ -305,7 +307,7 @@ class Run:
             decoder = upstream.protocol.decoder(exchange, self._wanted(attempt), quirks)
             limits = pool.limits
             return UpstreamStream(answer, decoder, upstream.name, limits.idle, limits.total, self._clock)
-        body = await answer.read_all(pool.limits.total)
+        body = await answer.read_all(pool.limits.total, pool.limits.idle)
         if not body.lstrip().startswith(b"{"):
             raise UpstreamFailed(
                 f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
@@ -313,14 +315,15 @@ class Run:
             )
         return Whole(upstream.protocol.read_answer(exchange, body, quirks), body)
 
-    def _relays(self, attempt: Attempt) -> bool:
-        return attempt.upstream.protocol.name == self._exchange.protocol.name
+    def _relays(self, attempt: Attempt, streamed: bool) -> bool:
+        """Whether the upstream's bytes are what the client asked for: its format, and a stream or not."""
+        same_format = attempt.upstream.protocol.name == self._exchange.protocol.name
+        return same_format and streamed == self._exchange.request.stream
 
     def _wanted(self, attempt: Attempt) -> frozenset[type] | None:
         """The events worth decoding. All of them, unless bytes are relayed and nobody looks into blocks."""
         wanted = self._plan.upward(self._answered_at).wanted
-        relayed = self._relays(attempt) and self._exchange.request.stream
-        return wanted if relayed and not wanted & _BLOCK_EVENTS else None
+        return wanted if self._relays(attempt, streamed=True) and not wanted & _BLOCK_EVENTS else None
 
     async def _take_events(self, response: Response) -> None:
         """Make a step's own answer the source."""
@@ -349,7 +352,8 @@ class Run:
 
     def _delivery(self) -> Delivery:
         attempt = self._exchange.attempt
-        relay = self._answer is not None and attempt is not None and self._relays(attempt)
+        streamed = isinstance(self._source, UpstreamStream)
+        relay = self._answer is not None and attempt is not None and self._relays(attempt, streamed)
         sees_deltas = not relay or attempt is None or self._wanted(attempt) is None
         upward = self._plan.upward(self._answered_at)
         return Delivery(
@@ -418,5 +422,5 @@ def _next_call(calls: tuple[Call, ...], position: int) -> Call | None:
 
 
 def _passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """An upstream's headers that a client of the same protocol may see."""
-    return {name: value for name, value in headers.items() if name not in _HOP_BY_HOP}
+    """An upstream's headers that a client of the same protocol may see; the form of the body is our own affair."""
+    return {name: value for name, value in headers.items() if name not in _NOT_PASSED}

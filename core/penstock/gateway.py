@@ -140,7 +140,7 @@ class _PipelineGateway(Gateway):
     def read_file(self, path: Path, kind: type[T]) -> T:
         self.watch(path)
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {reason}", "")]) from None
@@ -200,9 +200,10 @@ class Host:
         """Swap in a new generation; a mistake keeps the old one and is logged. Returns whether it was swapped."""
         try:
             new = await self._new_generation()
-        except ConfigError as error:
+        except Exception as error:
             self.reload_problem = str(error)
-            log.error("the changed files are not used, the old configuration stays:\n%s", error)
+            unforeseen = error if not isinstance(error, ConfigError) else None
+            log.error("the changed files are not used, the old configuration stays:\n%s", error, exc_info=unforeseen)
             return False
         old, self._generation, self.reload_problem = self.current, new, ""
         old.replace()
@@ -246,8 +247,9 @@ class Host:
 
     async def _new_generation(self) -> Generation:
         files = load(self._place, self._env)
-        store = self._store = self._store or _open_store(files, self.clock)
-        pipelines, problems = compile_all(files, store, self.clock)
+        if self._store is None and not files.problems:
+            self._store = _open_store(files, self.clock)
+        pipelines, problems = compile_all(files, self._store or MemoryStore(self.clock), self.clock)
         if self._public:
             problems += [_open_to_all(pipeline) for pipeline in pipelines if pipeline.open]
         if problems:
@@ -258,11 +260,12 @@ class Host:
 
 
 def compile_all(files: Files, store: Store, clock: Callable[[], float]) -> tuple[list[Pipeline], list[Problem]]:
-    """All pipelines of the files, and what is wrong with them."""
+    """All pipelines of the files, and everything that is wrong with files and pipelines."""
     options = files.gateway
     around = Surroundings(store, clock, Timing(ping=options.ping, commit_after=options.commit_after))
     compiled = [compile_pipeline(file, around) for file in files.pipelines]
-    return [p for p, _ in compiled if p is not None], [problem for _, found in compiled for problem in found]
+    wrong = [problem for _, found in compiled for problem in found]
+    return [pipeline for pipeline, _ in compiled if pipeline is not None], [*files.problems, *wrong]
 
 
 def _open_store(files: Files, clock: Callable[[], float]) -> Store:
@@ -271,7 +274,7 @@ def _open_store(files: Files, clock: Callable[[], float]) -> Store:
     try:
         return files.catalogue.store(files.gateway.store)
     except CatalogueError as error:
-        raise ConfigError([Problem("gateway.yaml", 1, 1, str(error), "")]) from None
+        raise ConfigError([files.gateway_document.problem(("store",), str(error))]) from None
 
 
 def _open_to_all(pipeline: Pipeline) -> Problem:

@@ -43,8 +43,8 @@ class Pipeline:
 
 def compile_pipeline(file: PipelineFile, around: Surroundings) -> tuple[Pipeline | None, list[Problem]]:
     """The pipeline, or all that is wrong with its order and its plugins' hooks."""
-    problems = [*_broken_plugins(file), *_wrong_order(file), *_wrong_teams(file)]
-    if problems:
+    problems = [*_broken_plugins(file)] or [*_wrong_order(file), *_wrong_teams(file)]
+    if problems or not file.complete:
         return None, problems
     instances = _instances(file)
     for step in instances:
@@ -102,14 +102,17 @@ def _wrong_order(file: PipelineFile) -> Iterator[Problem]:
             for fact in sorted(step.plugin.requires - known):
                 source = file.steps[step.position]
                 at = ("teams", name, source.id) if team and not source.enabled else source.at
-                yield file.document.problem(at, _missing_fact(file, source, fact))
+                if message := _missing_fact(file, source, fact):
+                    yield file.document.problem(at, message)
             known |= step.plugin.provides
 
 
 def _missing_fact(file: PipelineFile, step: StepFile, fact: str) -> str:
+    """The complaint; nothing when it may be one of the unreadable steps that provides the fact."""
     below = next((other for other in file.steps if fact in other.plugin.provides), None)
     if below is None:
-        return f"{step.id!r} needs the {fact}, which no step provides; '{_PROVIDERS[fact]}' above it would"
+        complaint = f"{step.id!r} needs the {fact}, which no step provides; '{_PROVIDERS[fact]}' above it would"
+        return complaint if file.complete else ""
     if file.steps.index(below) > file.steps.index(step):
         return f"{step.id!r} needs the {fact}, which {below.id!r} provides further down: move it up"
     return f"{step.id!r} needs the {fact}, which {below.id!r} would provide, but that is off"
@@ -120,9 +123,9 @@ def _wrong_teams(file: PipelineFile) -> Iterator[Problem]:
         return
     guard = next((i for i, s in enumerate(file.steps) if s.enabled and "principal" in s.plugin.provides), None)
     if guard is None:
-        yield file.document.problem(
-            ("teams",), "teams need a step that says who is asking, such as 'auth'", at_key=True
-        )
+        if file.complete:
+            message = "teams need a step that says who is asking, such as 'auth'"
+            yield file.document.problem(("teams",), message, at_key=True)
         return
     fixed = [step.id for step in file.steps[: guard + 1]]
     for name, team in file.teams.items():

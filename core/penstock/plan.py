@@ -9,10 +9,11 @@ import pluggy
 
 from penstock.events import Event
 from penstock.hookspecs import Hooks
-from penstock.plugin import Plugin
+from penstock.plugin import Fact, Plugin
 
 HOOKS = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 EVENTS: frozenset[type] = frozenset(typing.get_args(Event))
+_FACTS: tuple[str, ...] = typing.get_args(Fact)
 _ARGUMENTS = {name: tuple(inspect.signature(getattr(Hooks, name)).parameters)[1:] for name in HOOKS}
 
 
@@ -114,6 +115,9 @@ def check_plugin(plugin: Plugin) -> None:
             raise PlanError(f"{_place(method)}: {hook} is not marked with @hookimpl")
         for impl in getattr(manager.hook, hook).get_hookimpls():
             _check_implementation(hook, impl)
+    for fact in (*plugin.provides, *plugin.requires):
+        if fact not in _FACTS:
+            raise PlanError(f"{type(plugin).__name__} provides or requires {fact!r}; there are: {', '.join(_FACTS)}")
     _event_types(plugin)
 
 
@@ -150,7 +154,10 @@ def _event_types(plugin: Plugin) -> frozenset[type]:
     method = getattr(plugin, "on_event", None)
     if method is None or "event" not in inspect.signature(method).parameters:
         return EVENTS
-    annotation = typing.get_type_hints(method).get("event", Event)
+    try:
+        annotation = typing.get_type_hints(method).get("event", Event)
+    except NameError as error:
+        raise PlanError(f"{_place(method)}: on_event: {error}; import it for more than type checks") from None
     kinds = typing.get_args(annotation) or (annotation,)
     unknown = [kind for kind in kinds if kind not in EVENTS]
     if unknown:

@@ -22,8 +22,10 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from .listen import ServerError, listen, tls_context, url
-from .supervisor import Inherited, Supervisor, on_signals
+from penstock.listen import ServerError, listen, tls_context, url
+from penstock.supervisor import Inherited, Supervisor, on_signals
+
+__all__ = ["Application", "Factory", "ServerError", "ServerOptions", "Stop", "run", "serve"]
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -18,9 +18,10 @@ import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from .listen import ServerError
+from penstock.listen import ServerError
 
 LISTEN_FD = "PENSTOCK_LISTEN_FD"
 CONTROL_FD = "PENSTOCK_CONTROL_FD"
@@ -93,11 +94,14 @@ class Inherited(NamedTuple):
         loop.add_reader(self.control, abandoned)
 
 
-class _Worker(NamedTuple):
+@dataclass(eq=False)
+class _Worker:
     """A worker as its supervisor sees it."""
 
     process: Process
     control: socket.socket
+    ready: bool = False
+    reload_when_ready: bool = False
 
     @classmethod
     async def start(cls, command: Sequence[str], listener: socket.socket) -> _Worker:
@@ -123,6 +127,18 @@ class _Worker(NamedTuple):
             return await asyncio.get_running_loop().sock_recv(self.control, _LONGEST_MESSAGE)
         return b""
 
+    def is_ready(self) -> None:
+        self.ready = True
+        if self.reload_when_ready:
+            self.signal(signal.SIGHUP)
+
+    def reload(self) -> None:
+        """A worker that is still starting may have read the old files already: it is told afterwards."""
+        if self.ready:
+            self.signal(signal.SIGHUP)
+        else:
+            self.reload_when_ready = True
+
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
@@ -132,7 +148,7 @@ class Supervisor:
     """Keeps workers running until a signal ends it.
 
     SIGTERM or SIGINT closes the listening socket and lets the workers drain; a second one makes them end at
-    once; a third kills them. SIGHUP goes to the workers that are ready.
+    once; a third kills them. SIGHUP goes to every worker, to one that is still starting when it is ready.
     """
 
     def __init__(self, listener: socket.socket, command: Sequence[str], on_ready: Callable[[], object]) -> None:
@@ -140,7 +156,7 @@ class Supervisor:
         self._listener = listener
         self._command = command
         self._on_ready = on_ready
-        self._workers: dict[_Worker, bool] = {}  # is it ready?
+        self._workers: set[_Worker] = set()
         self._stopping = asyncio.Event()
         self._stop_signals = 0
         self._served = False
@@ -172,20 +188,20 @@ class Supervisor:
             worker = await _Worker.start(self._command, self._listener)
         except OSError as error:
             return self._failed_start(f"cannot start a process: {error}")
-        self._workers[worker] = False
+        self._workers.add(worker)
         if self._stopping.is_set():  # the signal came while it was being started
             worker.signal(signal.SIGTERM)
         message = await worker.message()
         if message == _READY:
             self._ready(worker)
         status = await worker.process.wait()
-        del self._workers[worker]
+        self._workers.discard(worker)
         worker.control.close()
         end = f"worker {worker.process.pid} ended with status {status}"
         return end if message == _READY else self._failed_start(message.decode(errors="replace") or end)
 
     def _ready(self, worker: _Worker) -> None:
-        self._workers[worker] = True
+        worker.is_ready()
         if not self._served:
             self._served = True
             self._on_ready()
@@ -210,6 +226,5 @@ class Supervisor:
             worker.signal(signal.SIGTERM if self._stop_signals < 3 else signal.SIGKILL)
 
     def _reload(self) -> None:
-        for worker, ready in self._workers.items():
-            if ready:
-                worker.signal(signal.SIGHUP)
+        for worker in self._workers:
+            worker.reload()

@@ -18,6 +18,7 @@ from penstock.protocol import UpstreamRequest
 
 _LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
+_CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 
 
 class UpstreamAnswer:
@@ -36,19 +37,21 @@ class UpstreamAnswer:
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(self._name, error, "broke off its answer") from error
 
-    async def read_all(self, seconds: float) -> bytes:
-        """The whole body. Raises UpstreamFailed, TimedOut."""
-        parts, size = [], 0
+    async def read_all(self, seconds: float, idle: float) -> bytes:
+        """The whole body, in `seconds` and with at most `idle` between bytes. Raises UpstreamFailed, TimedOut."""
+        parts, size, deadline = [], 0, asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                while chunk := await self.read():
-                    size += len(chunk)
-                    if size > _ANSWER_LIMIT:
-                        raise UpstreamFailed(f"upstream {self._name!r} answered with more than {_ANSWER_LIMIT} bytes")
-                    parts.append(chunk)
+            while True:
+                async with asyncio.timeout(min(idle, deadline - asyncio.get_running_loop().time())):
+                    chunk = await self.read()
+                if not chunk:
+                    return b"".join(parts)
+                size += len(chunk)
+                if size > _ANSWER_LIMIT:
+                    raise UpstreamFailed(f"upstream {self._name!r} answered with more than {_ANSWER_LIMIT} bytes")
+                parts.append(chunk)
         except TimeoutError:
-            raise TimedOut(f"upstream {self._name!r} did not finish its answer within {seconds:g} s") from None
-        return b"".join(parts)
+            raise TimedOut(f"upstream {self._name!r} did not finish its answer in time") from None
 
     def close(self) -> None:
         """Let go. A connection whose answer was not read to the end is closed at once, which stops the upstream."""
@@ -91,12 +94,12 @@ class Pool:
                     )
             except TimeoutError as error:
                 raise self._timed_out(error) from error
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
-                if trace.reused:
-                    continue
-                raise _failure(self._name, error, "closed the connection without an answer") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise _failure(self._name, error, "cannot be reached") from error
+                if trace.reused and isinstance(error, _CLOSED):
+                    continue
+                met = isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
+                what = "closed the connection without an answer" if met else "cannot be reached"
+                raise _failure(self._name, error, what) from error
             return UpstreamAnswer(response, self._name)
 
     def mask(self, text: str) -> str:

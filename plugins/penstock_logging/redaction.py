@@ -9,9 +9,9 @@ SHOWN = 1000
 _SCHEME = re.compile(r"\b(bearer|basic)\s+[\w.*~+/=-]{8,}", re.IGNORECASE)
 # Prefixes by which providers, code hosts and this gateway mark their keys; a JSON web token begins with `eyJ`.
 _MARKED = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai|hf|ghp|gho|glpat|xox[abp])[-_]|AIza|AKIA|ASIA|eyJ)[\w.*~+/=-]{8,}")
-# `key=...`, `"token": "..."`, and `x-api-key: ...` if what follows is long enough for a key.
+# `"token": "..."`, `key=...`, and `x-api-key: ...` if what follows is long enough for a key.
 _NAMED = re.compile(
-    r"((?:key|token|secret|password)[\"']?\s*(?:=\s*[\"']?|:\s*[\"']|:\s*(?=[^\s\"'&,;]{16})))[^\s\"'&,;]+",
+    r"((?:key|token|secret|password)(?:[\"']\s*:\s*[\"']|\s*=\s*[\"']?|:\s*(?=[^\s\"'&,;]{16})))[^\s\"'&,;]+",
     re.IGNORECASE,
 )
 _LONG = re.compile(r"[\w+/=-]{33,}", re.ASCII)

@@ -16,8 +16,7 @@ from penstock import (
     UpstreamFailed,
     hookimpl,
 )
-
-from .tokens import count
+from penstock_translation.tokens import count
 
 __all__ = ["Translation"]
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 import uvloop
-from quart import Quart, Response
+from quart import Quart, Response, request
 
 from penstock import connection
 from penstock.listen import listen, url
@@ -97,9 +97,9 @@ async def gateway() -> AsyncIterator[tuple[str, Upstream]]:
     app = Quart(__name__)
     connection.install(app)
 
-    @app.get("/")
+    @app.post("/")
     async def view() -> Response:
-        answer = await session.get(upstream.address)
+        answer = await session.post(upstream.address, data=await request.get_data())
         connection.cleanup().callback(answer.close)
         return Response(answer.content.iter_any())
 
@@ -134,7 +134,7 @@ class Client:
 async def asking(address: str) -> AsyncIterator[Client]:
     host, _, port = address.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+    writer.write(b"POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
     try:
         yield Client(reader, writer)
     finally:
@@ -176,7 +176,7 @@ def test_the_upstream_is_closed_within_100_ms(run: Run) -> None:
 def one_view(view: Callable[[], Awaitable[Response]]) -> Quart:
     app = Quart(__name__)
     connection.install(app)
-    app.add_url_rule("/", view_func=view)
+    app.add_url_rule("/", view_func=view, methods=["POST"])
     return app
 
 
@@ -298,6 +298,6 @@ async def test_the_test_client_of_quart_cleans_up_too() -> None:
         connection.cleanup().callback(closed.append, "closed")
         return Response("fine")
 
-    answer = await one_view(view).test_client().get("/")
+    answer = await one_view(view).test_client().post("/")
     assert await answer.get_data(as_text=True) == "fine"
     assert closed == ["closed"]

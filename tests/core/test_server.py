@@ -7,7 +7,10 @@ import ssl
 import subprocess
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from quart import Quart
@@ -108,30 +111,36 @@ async def test_ipv6() -> None:
         assert (await get(server.url))[1] == str(server.process.pid)
 
 
+class Certificate(NamedTuple):
+    """Paths of PEM files for 127.0.0.1; `ca` is what a client has to trust."""
+
+    certfile: str
+    keyfile: str
+    ca: str
+
+
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    """Certificate and key for 127.0.0.1, as PEM files."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    try:
-        import trustme
-    except ImportError:
-        if shutil.which("openssl") is None:
-            pytest.skip("neither trustme nor openssl is there to make a certificate")
-        names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        subprocess.run([*new, "-keyout", key, "-out", cert, *names], check=True, capture_output=True)
-    else:
-        issued = trustme.CA().issue_cert("127.0.0.1")
-        issued.private_key_pem.write_to_path(str(key))
-        issued.cert_chain_pems[0].write_to_path(str(cert))
-    return str(cert), str(key)
+def certificate(tmp_path: Path) -> Certificate:
+    files = Certificate(f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", f"{tmp_path}/cert.pem")
+    if find_spec("trustme"):
+        authority = import_module("trustme").CA()
+        issued = authority.issue_cert("127.0.0.1")
+        issued.private_key_pem.write_to_path(files.keyfile)
+        issued.cert_chain_pems[0].write_to_path(files.certfile)
+        authority.cert_pem.write_to_path(f"{tmp_path}/ca.pem")
+        return files._replace(ca=f"{tmp_path}/ca.pem")
+    if shutil.which("openssl") is None:
+        pytest.skip("neither trustme nor openssl is there to make a certificate")
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*new, *names, "-keyout", files.keyfile, "-out", files.certfile], check=True, capture_output=True)
+    return files
 
 
 @LOOPS
-async def test_tls(loop: str, certificate: tuple[str, str]) -> None:
-    certfile, keyfile = certificate
-    client = ssl.create_default_context(cafile=certfile)
-    async with serving(loop=loop, certfile=certfile, keyfile=keyfile) as server:
+async def test_tls(loop: str, certificate: Certificate) -> None:
+    client = ssl.create_default_context(cafile=certificate.ca)
+    async with serving(loop=loop, certfile=certificate.certfile, keyfile=certificate.keyfile) as server:
         assert server.url.startswith("https://127.0.0.1:")
         assert (await get(server.url, tls=client))[1] == str(server.process.pid)
         async with stream(server.url, tls=client) as open_stream:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from penstock import Exchange, Forbidden, Gateway, Principal, Prompt, Request, Unauthenticated
-from penstock.document import ConfigError, Document, convert
+from penstock.document import Document
 from penstock.options import decode_hook
 from penstock.plugin import Handler
+from penstock.problems import ConfigError
+from penstock.typed import convert
 from penstock_auth import Auth
 
 T = TypeVar("T")
@@ -31,7 +33,7 @@ class FileGateway(Gateway):
     def read_file(self, path: Path, kind: type[T]) -> T:
         self.watch(path)
         document = Document.parse(path.read_text(), str(path), {})
-        value, problems = convert(document, (), kind, decode_hook({}))
+        value, problems = convert(document, (), kind, decode_hook())
         if value is None or document.problems:
             raise ConfigError([*document.problems, *problems])
         return value

@@ -20,14 +20,13 @@ from penstock import (
     UpstreamProtocol,
     UpstreamRequest,
 )
-
-from .answer import fold, read_message
-from .decoder import StreamDecoder
-from .encoder import StreamEncoder
-from .errors import NAME, answer_of, read_error
-from .mistakes import BROKEN, read_upstream
-from .models import models_body
-from .prompt import read_prompt
+from penstock_translation.anthropic.answer import fold, read_message
+from penstock_translation.anthropic.decoder import StreamDecoder
+from penstock_translation.anthropic.encoder import StreamEncoder
+from penstock_translation.anthropic.errors import NAME, answer_of, read_error
+from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.models import models_body
+from penstock_translation.anthropic.prompt import read_prompt
 
 __all__ = ["Anthropic", "Quirks"]
 

@@ -22,10 +22,18 @@ from penstock import (
     UpstreamFailed,
     Usage,
 )
-
-from .errors import read_event
-from .mistakes import BROKEN, read_upstream
-from .wire import WireUsage, final_record, message_head, read_block, read_finish, read_usage, to_json, write_usage
+from penstock_translation.anthropic.errors import read_event
+from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.wire import (
+    WireUsage,
+    final_record,
+    message_head,
+    read_block,
+    read_finish,
+    read_usage,
+    to_json,
+    write_usage,
+)
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BLOCKS = msgspec.json.Decoder(list[msgspec.Raw])

@@ -16,8 +16,7 @@ from penstock import (
     ToolResultBlock,
     ToolUseBlock,
 )
-
-from .mistakes import BROKEN, located
+from penstock_translation.anthropic.mistakes import BROKEN, located
 
 # Members that say something in words.
 _WORDS = frozenset(

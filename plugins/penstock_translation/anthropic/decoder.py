@@ -4,8 +4,7 @@ The final record is held until `message_stop`, or the end of the stream, so that
 belongs to it: usage, stop reason, and what further `message_delta` frames add.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 import msgspec
@@ -28,11 +27,10 @@ from penstock import (
     Usage,
     sse,
 )
-
-from .encoder import MESSAGE_STOP, last_frames
-from .errors import read_event
-from .mistakes import read_upstream
-from .wire import WireUsage, one_line, read_block, read_finish, read_usage
+from penstock_translation.anthropic.encoder import MESSAGE_STOP, last_frames
+from penstock_translation.anthropic.errors import read_event
+from penstock_translation.anthropic.mistakes import read_upstream
+from penstock_translation.anthropic.wire import WireUsage, one_line, read_block, read_finish, read_usage
 
 _ALIVE = (Ping(),)
 _DELTAS = frozenset(get_args(Delta))
@@ -105,10 +103,10 @@ class StreamDecoder(Decoder):
             frames = self._reader.feed(chunk)
         except sse.FrameTooLarge as error:
             raise UpstreamFailed(f"the upstream sent nonsense: {error}") from None
-        return list(_joined(self._pieces(frames)))
+        return list(self._pieces(frames))
 
     def end(self) -> list[Piece]:
-        pieces = [] if self._held else list(_joined(self._pieces(self._reader.rest())))
+        pieces = [] if self._held else list(self._pieces(self._reader.rest()))
         if self._stopped:
             return pieces
         if not self._held:
@@ -116,26 +114,34 @@ class StreamDecoder(Decoder):
         self._held.append(MESSAGE_STOP)  # the one frame that may be missing
         return [*pieces, self._last()]
 
-    def _pieces(self, frames: Iterable[sse.Frame]) -> Iterable[Piece]:
+    def _pieces(self, frames: Iterable[sse.Frame]) -> Iterator[Piece]:
+        skipped: list[bytes] = []
         for frame in frames:
-            if self._stopped or frame.data == b"[DONE]":
-                continue
             if frame.name == self._skipped and not self._held:
-                yield Piece((), frame.raw)
-            elif (piece := self._read(*_named(frame))) is not None:
+                skipped.append(frame.raw)
+            elif (piece := self._read(frame)) is not None:
+                if skipped:
+                    yield Piece((), b"".join(skipped))
+                    skipped = []
                 yield piece
+        if skipped:
+            yield Piece((), b"".join(skipped))
 
-    def _read(self, name: bytes, data: bytes, raw: bytes) -> Piece | None:
-        """The frame's piece, None while the final record is held."""
+    def _read(self, frame: sse.Frame) -> Piece | None:
+        """The frame's piece, None while the final record is held and once the answer is over."""
+        if self._stopped or frame.data == b"[DONE]":
+            return None
+        name, data, raw = _named(frame) if frame.name in _NO_NAMES else frame
         read = _READERS.get(name)
         events = _ALIVE if not data else read(self, data) if read else None
         if events is None:
             events = (Opaque(raw),)
-        if not self._stopped and "stop_reason" not in self._record:
+        ends = name == b"message_stop"
+        if not ends and "stop_reason" not in self._record:
             return Piece(events, raw)
         self._held.append(raw)
         self._held_events += events
-        return self._last() if self._stopped else None
+        return self._last() if ends else None
 
     def _last(self) -> Piece:
         self._stopped = True
@@ -186,7 +192,6 @@ class StreamDecoder(Decoder):
         return () if "stop_reason" in self._record else (self._usage,)
 
     def _message_stop(self, data: bytes) -> Sequence[Event]:
-        self._stopped = True
         return ()
 
     def _ping(self, data: bytes) -> Sequence[Event]:
@@ -209,18 +214,9 @@ _READERS: Mapping[bytes, Callable[[StreamDecoder, bytes], Sequence[Event] | None
 
 
 def _named(frame: sse.Frame) -> tuple[bytes, bytes, bytes]:
-    """Name, data and bytes of a frame; one without its `event` line gets it from the JSON, since agents need it."""
-    if frame.name not in _NO_NAMES or not frame.data:
+    """A frame without a name gets it, and its `event` line, from the JSON: agents do not read it otherwise."""
+    if not frame.data:
         return frame
     found = read_upstream(_UNNAMED, frame.data, "event")
     name = found.type or ("error" if found.error != _NULL else "")
     return name.encode(), frame.data, sse.write(name, one_line(frame.data)) if name else frame.raw
-
-
-def _joined(pieces: Iterable[Piece]) -> Iterable[Piece]:
-    """The pieces, neighbours without events as one."""
-    for wanted, group in groupby(pieces, key=lambda piece: bool(piece.events)):
-        if wanted:
-            yield from group
-        else:
-            yield Piece((), b"".join(piece.raw for piece in group))

@@ -25,9 +25,15 @@ from penstock import (
     Usage,
     sse,
 )
-
-from .errors import event_of
-from .wire import final_record, message_head, spoken_by_upstream, to_json, write_block, write_usage
+from penstock_translation.anthropic.errors import event_of
+from penstock_translation.anthropic.wire import (
+    final_record,
+    message_head,
+    spoken_by_upstream,
+    to_json,
+    write_block,
+    write_usage,
+)
 
 PING = sse.write("ping", b'{"type":"ping"}')
 MESSAGE_STOP = sse.write("message_stop", b'{"type":"message_stop"}')

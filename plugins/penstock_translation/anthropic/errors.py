@@ -8,7 +8,7 @@ import html
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,8 +27,7 @@ from penstock import (
     UpstreamFailed,
     sse,
 )
-
-from .mistakes import BROKEN
+from penstock_translation.anthropic.mistakes import BROKEN
 
 NAME = "anthropic"
 
@@ -107,7 +106,8 @@ class _Inner(msgspec.Struct):
     type: str = ""
 
 
-class _Envelope(msgspec.Struct, tag_field="type", tag="error"):
+class _Envelope(msgspec.Struct):
+    type: Literal["error"]
     error: _Inner
 
 
@@ -130,9 +130,11 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
 
 
 def read_event(data: bytes) -> GatewayError:
-    """An `error` event as a kind, by the type it names."""
+    """An error that came as an event or with a status of 200, as a kind, by the type it names."""
     said = _envelope(data)
-    return read_error(_STATUSES.get(said.type, 500) if said else 500, {}, data)
+    if said is None:
+        return UpstreamFailed(f"the upstream failed: {_text_of(data)}".removesuffix(": "))
+    return read_error(_STATUSES.get(said.type, 500), {}, data)
 
 
 def _kind_of(status: int, text: str, more: dict[str, Any]) -> GatewayError:

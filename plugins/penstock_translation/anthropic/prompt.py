@@ -9,9 +9,8 @@ from typing import Literal
 import msgspec
 
 from penstock import InvalidRequest, Message, Prompt, TextBlock, ThinkingControl, Tool, ToolChoice
-
-from .blocks import read_content
-from .mistakes import BROKEN, located
+from penstock_translation.anthropic.blocks import read_content
+from penstock_translation.anthropic.mistakes import BROKEN, located
 
 _ATTRIBUTION = "x-anthropic-billing-header:"  # an agent's billing tag; it varies, so it would spoil prefix caches
 _PLACEHOLDER = "DeferredToolPlaceholder"  # announces a tool search that only this format's providers have

@@ -20,9 +20,8 @@ from penstock import (
     ToolInput,
     Usage,
 )
-
-from .errors import NAME
-from .mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.errors import NAME
+from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
 
 to_json = msgspec.json.Encoder().encode
 

@@ -196,14 +196,19 @@ def _decoded(record: bytes) -> Chunk:
     try:
         return decode(record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        shown = record[:300].decode(errors="replace")
-        raise UpstreamFailed(f"the upstream sent a record that cannot be read: {error}", detail=shown) from None
+        raise _unreadable(record, error) from None
 
 
 def _arguments(raw: msgspec.Raw) -> str:
     """Arguments are JSON inside a string; some servers send the object itself, some `null` for none."""
     data = bytes(raw)
-    if data.startswith(b'"'):
-        text = msgspec.json.decode(data, type=str)
-        return "" if text == "null" else text
-    return "" if data == b"null" else data.decode()
+    try:
+        text = msgspec.json.decode(data, type=str) if data.startswith(b'"') else data.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(data, error) from None
+    return "" if text == "null" else text
+
+
+def _unreadable(record: bytes, error: Exception) -> UpstreamFailed:
+    shown = record[:300].decode(errors="replace")
+    return UpstreamFailed(f"the upstream sent a record that cannot be read: {error}", detail=shown)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from penstock import Prompt
+from penstock import InvalidRequest, Prompt
 from penstock_translation.openai_chat.messages import render_messages
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.thinking import thinking_fields
@@ -12,7 +12,14 @@ from penstock_translation.openai_chat.tools import tool_fields, tool_names
 
 
 def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> bytes:
-    """The JSON body. `output_limit` is the most tokens the model can write, 0 when unknown."""
+    """The JSON body. `output_limit` is the most tokens the model can write, 0 when unknown. Raises InvalidRequest."""
+    try:
+        return msgspec.json.encode(_body(prompt, model, stream, output_limit, quirks))
+    except UnicodeDecodeError as error:  # parts of the client's document are looked at here for the first time
+        raise InvalidRequest(f"the request body is not UTF-8: {error}") from None
+
+
+def _body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
     names = tool_names(prompt, quirks)
     body: dict[str, Any] = {"model": model, "messages": render_messages(prompt, names, quirks)}
     body |= _limits(prompt, output_limit, quirks)
@@ -26,7 +33,7 @@ def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, qui
             body["stream_options"] = {"include_usage": True}
     for name in quirks.drop:
         body.pop(name, None)
-    return msgspec.json.encode(body | quirks.extra_body)
+    return body | quirks.extra_body
 
 
 def _limits(prompt: Prompt, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
@@ -55,7 +62,8 @@ def _is_strict(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return True
     if schema.get("type") == "object" or isinstance(schema.get("properties"), dict):
-        names, required = schema.get("properties", {}), schema.get("required", [])
-        if schema.get("additionalProperties") is not False or sorted(names) != sorted(required):
+        required = schema.get("required", [])
+        needs_all = isinstance(required, list) and all(name in required for name in schema.get("properties", ()))
+        if schema.get("additionalProperties") is not False or not needs_all:
             return False
     return all(map(_is_strict, schema.values()))

@@ -1,0 +1,84 @@
+"""The public names of the core as their sources declare them: fields, signatures and docstrings, no bodies."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+CORE = Path(__file__).parent.parent / "core/penstock"
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.ClassDef | Function
+
+
+def public_names() -> dict[str, str]:
+    """What `penstock` exports: each name, and the module that defines it ("" if it is a module itself)."""
+    imports = [node for node in _tree("__init__").body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module or "" for node in imports for alias in node.names}
+    return {name: home.removeprefix("penstock").removeprefix(".") for name, home in homes.items()}
+
+
+def stubs(module: str) -> str:
+    """The names of one module that plugins may use, in the order of the source."""
+    public, body = public_names(), _tree(module).body
+    names = {name for name, home in public.items() if home == module}
+    if module in public:
+        names = {node.name for node in body if isinstance(node, Definition) and node.name[0] != "_"}
+    return "\n\n".join(_stub(node, after) for node, after in _defined(body, names))
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse((CORE / f"{module}.py").read_text("utf-8"))
+
+
+def _defined(body: list[ast.stmt], names: set[str]) -> Iterator[tuple[ast.stmt, ast.stmt | None]]:
+    """The definitions of these names, each with the statement after it; of an `if` what holds at run time."""
+    for number, node in enumerate(body, 1):
+        if isinstance(node, ast.If):
+            yield from _defined(node.orelse, names)
+        elif (node.name if isinstance(node, Definition) else _assigned(node)) in names:
+            yield node, body[number] if number < len(body) else None
+
+
+def _assigned(node: ast.stmt) -> str:
+    """The name to which a statement gives a value, "" if it does nothing of the kind."""
+    match node:
+        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+            return ast.unparse(target)
+    return ""
+
+
+def _stub(node: ast.stmt, after: ast.stmt | None) -> str:
+    match node:
+        case ast.ClassDef():
+            node.body = list(_members(node)) or [_ellipsis()]
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            _emptied(node)
+        case _ if after is not None and _is_text(after):
+            return f"{ast.unparse(node)}\n{ast.unparse(after)}"
+    return ast.unparse(node)
+
+
+def _members(node: ast.ClassDef) -> Iterator[ast.stmt]:
+    for item in node.body:
+        if isinstance(item, Function):
+            if item.name[0] != "_" or item.name == "__init__":
+                yield _emptied(item)
+        elif _is_text(item) or _assigned(item)[:1] not in ("", "_"):
+            yield item
+
+
+def _emptied(node: Function) -> Function:
+    """Without its body, but for the docstring and, in a constructor, the attributes of the new object."""
+    kept = [item for item in node.body[:1] if _is_text(item)]
+    if node.name == "__init__":
+        kept += [item for item in node.body if _assigned(item).startswith("self.") and "._" not in _assigned(item)]
+    node.body = kept or [_ellipsis()]
+    return node
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _ellipsis() -> ast.stmt:
+    return ast.Expr(ast.Constant(...))

@@ -1,0 +1,13 @@
+"""What all tests share: an environment without proxies and keys, so that nothing leaves this machine."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies and credentials of whoever runs the tests have no say in them."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith(("ANTHROPIC_", "OPENAI_", "CLAUDE_")):
+            monkeypatch.delenv(name)

@@ -76,10 +76,13 @@ def load(server: Server, workload: Workload, count: int) -> Seen:
 
 
 def _answers(port: int) -> bool:
-    """Whether a small request gets its answer."""
+    """Whether somebody listens there and answers a small request. Raises RuntimeError for any answer but 200."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as sock:
             sock.sendall(request("small"))
-            return sock.recv(4096).startswith(b"HTTP/1.1 200")
-    except OSError:
+            answer = sock.recv(4096)
+    except ConnectionRefusedError:
         return False
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"the first answer is {answer!r}")
+    return True

@@ -35,7 +35,7 @@ def _hooks() -> str:
 def _hook(name: str, function: Callable[..., Any]) -> str:
     word = "async def" if inspect.iscoroutinefunction(function) else "def"
     signature = str(inspect.signature(function)).replace("'", "")
-    return f"### `{name}`\n\n```python\n{word} {name}{signature}\n```\n\n{inspect.getdoc(function)}"
+    return f"### `{name}`\n\n```python\n{word} {name}{signature}: ...\n```\n\n{inspect.getdoc(function)}"
 
 
 def _events() -> str:

@@ -1,6 +1,8 @@
 """The public names of the core as their sources declare them: fields, signatures and docstrings, no bodies."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,13 @@ def stubs(module: str) -> str:
     names = {name for name, home in public.items() if home == module}
     if module in public:
         names = {node.name for node in body if isinstance(node, Definition) and node.name[0] != "_"}
-    return "\n\n".join(_stub(node, after) for node, after in _defined(body, names))
+    return formatted("\n\n".join(_stub(node, after) for node, after in _defined(body, names)))
+
+
+def formatted(code: str) -> str:
+    """Python as the rest of the repository is formatted; `ruff format` looks into Markdown, too."""
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--line-length", "120", "-"]
+    return subprocess.run(command, input=code, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _tree(module: str) -> ast.Module:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "events", "sse"},
     {"request", "protocol", "exchange", "store", "hookspecs", "validator"},
-    {"problems", "document", "typed", "options", "plugin", "catalogue", "config"},
+    {"problems", "document", "typed", "options", "plugin", "catalogue", "reach", "config"},
     {"plan", "engine", "upstream", "sources", "delivery", "pipeline"},
     {"gateway"},
     {"app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},

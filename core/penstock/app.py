@@ -13,7 +13,7 @@ from quart import Quart
 
 from penstock import connection
 from penstock.engine import Reply, Run
-from penstock.errors import Forbidden, GatewayError, InvalidRequest, NotFound, TooLarge
+from penstock.errors import Forbidden, GatewayError, Internal, InvalidRequest, NotFound, TooLarge
 from penstock.exchange import Exchange, new_id
 from penstock.gateway import Endpoint, Generation, Host
 from penstock.protocol import Answer, ClientProtocol, Operation
@@ -78,10 +78,8 @@ async def _handle(host: Host, generation: Generation, path: str) -> quart.Respon
         if endpoint.operation == "probe":
             return _response(Answer(200, {"content-type": _JSON}, b"{}"))
         request = await _read_request(generation, endpoint.protocol, endpoint.operation, headers)
-    except GatewayError as error:
-        request_id = new_id()
-        log.warning("%s: %s %s: %s %s", request_id, method, path, error.status, error.message)
-        return _response(_refusal(protocol, error, request_id))
+    except Exception as error:
+        return _response(_refused(protocol, error, f"{method} {path}"))
     return await _run(host, generation, endpoint, request, headers)
 
 
@@ -158,9 +156,10 @@ def _no_prompt(_body: bytes) -> Prompt:
 
 def _check_same_machine(headers: Mapping[str, str]) -> None:
     """A pipeline without auth trusts this machine, but not every web page that a browser on it shows."""
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    origin = urlsplit(headers.get("origin", "")).hostname
-    if not _is_local_name(host) or (origin is not None and not _is_local_name(origin)):
+    names = [urlsplit(f"//{headers.get('host', '')}").hostname]
+    if "origin" in headers:  # it may be `null`, which has no name
+        names.append(urlsplit(headers["origin"]).hostname)
+    if not all(_is_local_name(name or "") for name in names):
         raise Forbidden("this pipeline has no login and answers only this machine's own programs")
 
 
@@ -188,7 +187,13 @@ def _protocol_near(generation: Generation, path: str) -> ClientProtocol | None:
     return None
 
 
-def _refusal(protocol: ClientProtocol | None, error: GatewayError, request_id: str) -> Answer:
+def _refused(protocol: ClientProtocol | None, error: Exception, what: str) -> Answer:
+    """The answer to a request that came to no exchange."""
+    request_id = new_id()
+    if not isinstance(error, GatewayError):
+        log.error("%s: %s: mistake in the gateway", request_id, what, exc_info=error)
+        error = Internal(f"internal error in the gateway; the log has request {request_id}")
+    log.warning("%s: %s: %s %s", request_id, what, error.status, error.message)
     if protocol is not None:
         return protocol.error(error, request_id)
     body = msgspec.json.encode({"error": {"type": error.kind, "message": error.message}})

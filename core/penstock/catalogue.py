@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -179,7 +180,8 @@ class Catalogue:
         """The preset of that name. Raises CatalogueError."""
         found = self.presets.get(name)
         if found is None:
-            raise CatalogueError(f"unknown preset {name!r}{suggest(name, self.presets)}")
+            hint = suggest(name, self.presets) or f"; there are: {', '.join(sorted(self.presets))}"
+            raise CatalogueError(f"unknown preset {name!r}{hint}")
         if found.retired:
             raise CatalogueError(f"preset {name!r}: {found.retired}")
         return found
@@ -215,14 +217,17 @@ def _load(point: EntryPoint) -> Any:
 def _import_file(path: Path) -> ModuleType:
     """A local plugin as a module whose name changes with its bytes, so that old and new live side by side."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    contents = (str(path.resolve()).encode(), *(file.read_bytes() for file in files))
+    digest = hashlib.sha256(b"\0".join(contents)).hexdigest()[:12]
     name = f"penstock_local_{digest}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     package = path.is_dir()
+    file = path / "__init__.py" if package else path
     spec = importlib.util.spec_from_file_location(
         name,
-        path / "__init__.py" if package else path,
+        file,
+        loader=_SourceLoader(name, str(file)),
         submodule_search_locations=[str(path)] if package else None,
     )
     if spec is None or spec.loader is None:
@@ -235,6 +240,13 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise CatalogueError(f"{path} cannot be loaded: {reason(error)}") from error
     return module
+
+
+class _SourceLoader(SourceFileLoader):
+    """Reads the source and no compiled file: that one is found by size and second, which an edit may not change."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError
 
 
 def reason(error: Exception) -> str:

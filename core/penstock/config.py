@@ -1,67 +1,25 @@
 """Read the files of a gateway: pipelines, gateway.yaml, and what they say of upstreams, steps and teams."""
 
 import re
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 
-from penstock.catalogue import AuthForm, Catalogue, CatalogueError, Preset, PresetModel, reason
+from penstock.catalogue import Catalogue, CatalogueError, reason
 from penstock.document import Document
 from penstock.exchange import Upstream
-from penstock.options import Duration, Secret, decode_hook
+from penstock.options import Duration, decode_hook
 from penstock.plugin import Plugin
 from penstock.problems import ConfigError, Problem, suggest
-from penstock.protocol import UpstreamProtocol
+from penstock.reach import Made, Reach, UpstreamFile, read_upstream
 from penstock.typed import convert
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Place = tuple[str | int, ...]
 _STEP_WORDS = ("id", "enabled")
 _PIPELINE_KEYS = ("path", "upstreams", "plugins", "teams")
-
-
-class UpstreamFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An upstream in a file: a preset, or a protocol and a url; anything of a preset may be overridden."""
-
-    preset: str = ""
-    protocol: str = ""
-    url: str = ""
-    key: Secret | None = None
-    auth: AuthForm | None = None
-    headers: dict[str, str] = {}
-    parameters: dict[str, str] = {}
-    models: list[str | PresetModel] = []
-    quirks: dict[str, Any] = {}
-    connect_timeout: Duration = 10.0
-    first_byte_timeout: Duration = 600.0
-    idle_timeout: Duration = 300.0
-    timeout: Duration = 3600.0
-    max_connections: int = 0
-    ca_file: str = ""
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an upstream may take, in seconds per phase, and how many connections it gets (0: no bound)."""
-
-    connect: float
-    first_byte: float
-    idle: float
-    total: float
-    connections: int
-
-
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
-    """How an upstream is reached: base URL, header form and value of the credential, further headers, limits."""
-
-    url: str
-    auth: AuthForm
-    key: Secret
-    headers: dict[str, str]
-    limits: Limits
-    ca_file: str = ""
 
 
 class TLS(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -178,7 +136,7 @@ class _FilesReader:
         self.pipelines: list[PipelineFile] = []
         self.read: dict[Path, bytes] = {}
         self.gateway_document = Document.parse("", "gateway.yaml", {})
-        self.shared: dict[str, _Made | None] = {}
+        self.shared: dict[str, Made | None] = {}
 
     def document(self, file: Path) -> Document:
         try:
@@ -230,18 +188,15 @@ class _FilesReader:
                 message = f"the path {path!r} is also that of {other.file}; each pipeline needs its own"
                 self.problem(pipeline.document, ("path",), message)
 
-    def upstreams(self, document: Document) -> dict[str, "_Made | None"]:
+    def upstreams(self, document: Document) -> dict[str, Made | None]:
         """The upstreams of one file; None for one with a mistake, which is no reason to call its name unknown."""
         data = document.data.get("upstreams")
         return {name: self._upstream(document, name) for name in data} if isinstance(data, dict) else {}
 
-    def _upstream(self, document: Document, name: str) -> "_Made | None":
-        at = ("upstreams", name)
-        if not re.fullmatch(r"[\w.-]+", name):
-            self.problem(document, at, "an upstream's name holds letters, digits, '-', '_' and '.'", at_key=True)
-        options, problems = convert(document, at, UpstreamFile, decode_hook())
+    def _upstream(self, document: Document, name: str) -> Made | None:
+        made, problems = read_upstream(document, name, self.catalogue, self.env)
         self.problems += problems
-        return None if options is None else _UpstreamReader(self, document, name, options).read()
+        return made
 
 
 class PipelineReader:
@@ -252,7 +207,7 @@ class PipelineReader:
         self._document = document
         self._file = file
         self._gateway = gateway
-        self._upstreams: dict[str, _Made | None] = {}
+        self._upstreams: dict[str, Made | None] = {}
         self._step_ids: set[str] = set()
 
     def read(self) -> None:
@@ -404,153 +359,3 @@ class _FieldError(ValueError):
         super().__init__(message)
         self.field = field
         self.at_key = at_key
-
-
-# ---------------------------------------------------------------- one upstream
-
-
-class _Made(NamedTuple):
-    """An upstream as plugins see it, and how it is reached."""
-
-    upstream: Upstream
-    reach: Reach
-
-
-class _Credential(NamedTuple):
-    """An upstream's key, where it came from in words, and what is missing if there is none."""
-
-    key: Secret
-    source: str
-    missing: str
-
-
-class _UpstreamReader:
-    """Makes one upstream of what a file, and a preset, say of it."""
-
-    def __init__(self, files: _FilesReader, document: Document, name: str, options: UpstreamFile) -> None:
-        self._files = files
-        self._document = document
-        self._name = name
-        self._options = options
-        self._preset = Preset()
-
-    def read(self) -> _Made | None:
-        """The upstream, or its problems to the files."""
-        known, options = len(self._files.problems), self._options
-        if not options.preset and not (options.protocol and options.url):
-            return self._problem("an upstream needs a `preset`, or a `protocol` and a `url`")
-        if options.preset:
-            try:
-                self._preset = self._files.catalogue.preset(options.preset)
-            except CatalogueError as error:
-                return self._problem(str(error), "preset")
-        protocol = self._protocol()
-        self._check_parameters()
-        self._check_ca_file()
-        self._check_url()
-        if protocol is None:
-            return None
-        credential = self._credential()
-        made = _Made(self._upstream(protocol, credential), self._reach(protocol, credential.key))
-        return made if len(self._files.problems) == known else None
-
-    def _problem(self, message: str, *field: str, at_key: bool = False) -> None:
-        self._files.problem(self._document, ("upstreams", self._name, *field), message, at_key=at_key)
-
-    # ------------------------------------------------------------ what can be wrong
-
-    def _protocol(self) -> UpstreamProtocol | None:
-        try:
-            return self._files.catalogue.upstream_protocol(self._options.protocol or self._preset.protocol)
-        except CatalogueError as error:
-            self._problem(str(error), "protocol")
-            return None
-
-    def _check_parameters(self) -> None:
-        options, preset = self._options, self._preset
-        for name in options.parameters:
-            if name not in preset.parameters:
-                takes = ", ".join(preset.parameters) or "none"
-                hint = suggest(name, preset.parameters) or f"; there are: {takes}"
-                self._problem(f"unknown parameter {name!r}{hint}", "parameters", name, at_key=True)
-        texts = " ".join((options.url or preset.url, *preset.headers.values()))
-        missing = [name for name in preset.parameters if f"{{{name}}}" in texts and name not in options.parameters]
-        if missing:
-            needed = ", ".join(f"{name}: ..." for name in missing)
-            self._problem(f"preset {options.preset!r} needs `parameters: {{{needed}}}`", "preset")
-
-    def _check_url(self) -> None:
-        url = self._options.url
-        if url and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
-            self._problem(f"url must be http(s)://host/path, got {url!r}", "url")
-
-    def _check_ca_file(self) -> None:
-        try:
-            if self._options.ca_file:
-                ssl.create_default_context(cafile=self._ca_file)
-        except OSError as error:  # so is SSLError
-            self._problem(f"no PEM certificates can be read from {self._ca_file}: {error.strerror}", "ca_file")
-
-    # ------------------------------------------------------------ what comes of it
-
-    @property
-    def _ca_file(self) -> str:
-        """Relative to the file that names it."""
-        name = self._options.ca_file
-        return str(Path(self._document.name).resolve().parent / name) if name else ""
-
-    def _upstream(self, protocol: UpstreamProtocol, credential: _Credential) -> Upstream:
-        name, options, preset = self._name, self._options, self._preset
-        models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
-        title = preset.title or name
-        return Upstream(
-            name=name,
-            protocol=protocol,
-            title=title,
-            models=tuple(model.info(name, title) for model in models),
-            credential=credential.source,
-            missing=credential.missing,
-            quirks=self._quirks(protocol),
-            model_quirks={model.id: self._quirks(protocol, model.quirks) for model in models if model.quirks},
-        )
-
-    def _reach(self, protocol: UpstreamProtocol, key: Secret) -> Reach:
-        options, preset = self._options, self._preset
-        limits = Limits(
-            connect=options.connect_timeout,
-            first_byte=options.first_byte_timeout,
-            idle=options.idle_timeout,
-            total=options.timeout,
-            connections=options.max_connections,
-        )
-        headers = {**preset.headers, **options.headers}
-        return Reach(
-            url=options.url or self._filled(preset.url),
-            auth=options.auth or preset.auth or protocol.default_auth,
-            key=key,
-            headers={name.lower(): self._filled(value) for name, value in headers.items()},
-            limits=limits,
-            ca_file=self._ca_file,
-        )
-
-    def _quirks(self, protocol: UpstreamProtocol, of_model: Mapping[str, Any] | None = None) -> Any:
-        merged = {**self._preset.quirks, **self._options.quirks, **(of_model or {})}
-        at = ("upstreams", self._name, "quirks")
-        value, problems = convert(self._document, at, protocol.quirks, decode_hook(), merged, noun="quirk")
-        self._files.problems += problems
-        return value
-
-    def _credential(self) -> _Credential:
-        options, preset, env = self._options, self._preset, self._files.env
-        if options.key is not None:
-            return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
-        variable = next((name for name in preset.env if env.get(name)), None)
-        if variable is not None:
-            return _Credential(Secret(env[variable]), variable, "")
-        needed = preset.env and (options.auth or preset.auth) != "none"
-        return _Credential(Secret(""), "", f"set {' or '.join(preset.env)}" if needed else "")
-
-    def _filled(self, text: str) -> str:
-        for name in self._preset.parameters:
-            text = text.replace(f"{{{name}}}", self._options.parameters.get(name, ""))
-        return text

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from logging import getLogger
 from typing import Any, NamedTuple
 
@@ -129,8 +129,9 @@ class Run:
         self._work = work = self._spawn(self._obtain(), f"obtain {self._exchange.id}")
         await asyncio.wait({work}, timeout=self._course.timing.commit_after)
         if work.done():
-            headers = self._headers(work.result(), encoder.content_type)
-            return Reply(work.result().status, headers, self._stream(encoder))
+            response, headers = work.result(), self._headers(work.result(), encoder.content_type)
+            self._require_source()
+            return Reply(response.status, headers, self._stream(encoder))
         return Reply(200, self._headers(Response(), encoder.content_type), self._late_stream(work, encoder))
 
     async def _whole(self) -> Reply:
@@ -160,8 +161,8 @@ class Run:
 
     async def _stream(self, encoder: Encoder) -> AsyncIterator[bytes]:
         """The one generator of an answer: each read of the upstream becomes one write to the client."""
-        source, delivery, ping = self._require_source(), self._delivery(), self._course.timing.ping
         try:
+            source, delivery, ping = self._require_source(), self._delivery(), self._course.timing.ping
             while (pieces := await source.read(delivery.patience(ping))) is not None:
                 if delivery.complete and pieces is SILENCE:
                     break
@@ -217,16 +218,12 @@ class Run:
             return await self._mend(self._blame("", error))
 
     async def _resolve(self) -> Response:
-        response = await self._down()
-        if response is None:
-            response = await self._out()
-        else:
-            await self._take_events(response)
+        response = await self._down() or await self._out()
         for call in self._plan.upward(self._answered_at).on_response:
             changed = await self._hook(call, self._exchange, response)
             if changed is not None and changed is not response:
                 response = changed
-                await self._take_events(response)
+                await self._take_events(response, call.step)
         self._exchange.response = response
         return response
 
@@ -238,6 +235,7 @@ class Run:
             response: Response | None = await self._hook(call, self._exchange)
             if response is not None:
                 self._answered_at = position
+                await self._take_events(response, call.step)
                 return response
         self._reached = 1 << 29
         return None
@@ -325,13 +323,20 @@ class Run:
         wanted = self._plan.upward(self._answered_at).wanted
         return wanted if self._relays(attempt, streamed=True) and not wanted & _BLOCK_EVENTS else None
 
-    async def _take_events(self, response: Response) -> None:
-        """Make a step's own answer the source."""
-        self._release()
+    async def _take_events(self, response: Response, step: str) -> None:
+        """Make a step's own answer the source, if it has events."""
+
+        def blame(error: Exception) -> GatewayError:
+            return self._blame(step, error)
+
         events = response.events
         if events is None:
             return
-        self._source = Generated(events, self._spawn) if isinstance(events, AsyncIterable) else Whole(events)
+        self._release()
+        if isinstance(events, AsyncIterable):
+            self._source = Generated(events, self._spawn, blame)
+        else:
+            self._source = Whole(_listed(events, blame))
         await self._source.prefetch()
 
     async def _mend(self, error: GatewayError) -> Response:
@@ -343,7 +348,7 @@ class Run:
                 error = changed
             elif changed is not None:
                 self._answered_at = call.position
-                await self._take_events(changed)
+                await self._take_events(changed, call.step)
                 self._exchange.response = changed
                 return changed  # type: ignore[no-any-return]
         raise error
@@ -415,6 +420,15 @@ class Run:
             await self._hook(call, self._exchange)
         except GatewayError as error:
             log.error("%s: on_complete of step %r: %s", self._exchange.id, call.step, error.message)
+
+
+def _listed(events: Iterable[Event], blame: Callable[[Exception], GatewayError]) -> list[Event]:
+    try:
+        return list(events)
+    except GatewayError:
+        raise
+    except Exception as error:
+        raise blame(error) from error
 
 
 def _next_call(calls: tuple[Call, ...], position: int) -> Call | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from penstock.catalogue import CatalogueError
-from penstock.config import Files, GatewayFile, load
+from penstock.catalogue import Catalogue, CatalogueError
+from penstock.config import Files, GatewayFile, load, plugin_folder
 from penstock.document import Document
 from penstock.engine import Timing
 from penstock.errors import GatewayError
@@ -175,6 +175,7 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._store: Store | None = None
         self._seen: dict[Path, tuple[int, int]] = {}
+        self._suspects: set[Path] = set()
         self._generation: Generation | None = None
         self.clock: Callable[[], float] = time.monotonic
         self.reload_problem = ""
@@ -201,24 +202,25 @@ class Host:
         try:
             new = await self._new_generation()
         except Exception as error:
-            self.reload_problem = str(error)
+            self.reload_problem, self._suspects = str(error), self._suspected(error)
             unforeseen = error if not isinstance(error, ConfigError) else None
             log.error("the changed files are not used, the old configuration stays:\n%s", error, exc_info=unforeseen)
             return False
         old, self._generation, self.reload_problem = self.current, new, ""
+        self._suspects = set()
         old.replace()
         log.warning("reloaded: generation %s replaces %s", new.id, old.id)
         return True
 
     async def watch(self, seconds: float = 1.0) -> None:
-        """Reload whenever a file of the current generation changes; looks every `seconds`."""
+        """Look every `seconds`; reload when a file of the generation changes, or one that keeps a new one away."""
         while True:
             await asyncio.sleep(seconds)
-            now = _state(self.current.watched, self._place)
+            now = _state(self.current.watched | self._suspects, self._place)
             if now != self._seen:
                 self._seen = now
                 await self.reload()
-                fresh = _state(self.current.watched, self._place)
+                fresh = _state(self.current.watched | self._suspects, self._place)
                 self._seen = {file: now.get(file, state) for file, state in fresh.items()}
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -239,6 +241,11 @@ class Host:
             task.cancel()
         if self._store is not None:
             await self._store.close()
+
+    def _suspected(self, error: Exception) -> set[Path]:
+        """The files that may have to change before a reload succeeds."""
+        named = {Path(problem.path) for problem in error.problems} if isinstance(error, ConfigError) else set()
+        return named | set(Catalogue(plugin_folder(self._place)).local_files())
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

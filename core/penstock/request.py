@@ -204,7 +204,7 @@ class Request:
             return None
         try:
             return msgspec.json.decode(raw, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"{name}: {str(error)[:1].lower()}{str(error)[1:]}") from None
 
 

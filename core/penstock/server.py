@@ -29,7 +29,7 @@ __all__ = ["Application", "Factory", "ServerError", "ServerOptions", "Stop", "ru
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-CUT_TIMEOUT = 5.0  # seconds that handlers get to clean up after their connections were cut
+CUT_TIMEOUT = 2.0  # seconds that handlers get to clean up after their connections were cut, and again if cancelled
 SHUTDOWN_TIMEOUT = 60.0  # seconds for the application's own shutdown
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,8 @@ async def serve(
     """Start an application, serve it on an open socket until told to stop, drain, shut it down.
 
     Draining refuses new connections at once, closes idle ones, gives the others `graceful_timeout` seconds to
-    finish and cuts what is left. What the application's own startup and shutdown raise is raised here.
+    finish and cuts what is left. What the application's own startup and shutdown raise is raised here;
+    ServerError if its shutdown takes longer than SHUTDOWN_TIMEOUT.
     """
     connections = _Connections(app, _config(options))
     tls = tls_context(options.certfile, options.keyfile)
@@ -142,8 +143,15 @@ async def serve(
             server.close()
             await connections.drain(options.graceful_timeout, stop.hurry)
     finally:
+        await _shut_down(app)
+
+
+async def _shut_down(app: Application) -> None:
+    try:
         async with asyncio.timeout(SHUTDOWN_TIMEOUT):
             await app.shutdown()
+    except TimeoutError as error:
+        raise ServerError(f"the application did not shut down within {SHUTDOWN_TIMEOUT:.0f} s") from error
 
 
 class _Connections:
@@ -184,11 +192,15 @@ class _Connections:
             await asyncio.wait(self._open)
 
     async def _cut(self) -> None:
+        """Make every client look gone, which ends their handlers; cancel what does not notice."""
         log.warning("stopping: %d connections were still open and are cut", len(self._open))
-        for task, writer in self._open.items():
+        for writer in self._open.values():
             writer.transport.abort()
-            task.cancel()
         await asyncio.wait(self._open, timeout=CUT_TIMEOUT)
+        if self._open:
+            for task in self._open:
+                task.cancel()
+            await asyncio.wait(self._open, timeout=CUT_TIMEOUT)
 
 
 async def _until_signal(

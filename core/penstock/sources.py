@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from typing import Any
 
-from penstock.errors import TimedOut
+from penstock.errors import GatewayError, TimedOut
 from penstock.events import Event, Ping, Start, Usage
 from penstock.protocol import Decoder, Piece
 from penstock.upstream import UpstreamAnswer
@@ -128,15 +128,17 @@ class Whole(Source):
 class Generated(Source):
     """A plugin's events, as it makes them."""
 
-    def __init__(self, events: AsyncIterable[Event], spawn: Spawn) -> None:
+    def __init__(self, events: AsyncIterable[Event], spawn: Spawn, blame: Callable[[Exception], GatewayError]) -> None:
+        """`blame` turns what the plugin raises by mistake into an error."""
         super().__init__()
         self._events: AsyncIterator[Event] = aiter(events)
         self._spawn = spawn
+        self._blame = blame
         self._next: asyncio.Task[Event | None] | None = None
 
     async def fetch(self, seconds: float) -> Sequence[Piece] | None:
         if self._next is None:
-            self._next = self._spawn(_next_of(self._events), "next event")
+            self._next = self._spawn(self._make_next(), "next event")
         done, _ = await asyncio.wait({self._next}, timeout=seconds)
         if not done:
             return SILENCE
@@ -147,13 +149,18 @@ class Generated(Source):
     def close(self) -> None:
         if self._next is not None:
             self._next.cancel()
-        elif isinstance(self._events, AsyncGenerator):
-            self._spawn(_close(self._events), "close generator")
+        self._spawn(self._finish(), "close generator")
 
+    async def _make_next(self) -> Event | None:
+        try:
+            return await anext(self._events, None)
+        except GatewayError:
+            raise
+        except Exception as error:
+            raise self._blame(error) from error
 
-async def _next_of(events: AsyncIterator[Event]) -> Event | None:
-    return await anext(events, None)
-
-
-async def _close(events: AsyncGenerator[Event, None]) -> None:
-    await events.aclose()
+    async def _finish(self) -> None:
+        if self._next is not None:
+            await asyncio.wait({self._next})  # a running generator cannot be closed
+        if isinstance(self._events, AsyncGenerator):
+            await self._events.aclose()

@@ -18,7 +18,7 @@ class Store(ABC):
 
     @abstractmethod
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        """Keep a value, for `ttl` seconds or for good. Anything msgspec can encode."""
+        """Keep a value, for `ttl` seconds or for good. Anything msgspec can encode as JSON, events among it."""
 
     @abstractmethod
     async def delete(self, key: str) -> None:
@@ -80,7 +80,7 @@ class MemoryStore(Store):
 
     async def get(self, key: str, type: Any) -> Any:
         entry = self._live(key)
-        return None if entry is None else msgspec.msgpack.decode(entry.value, type=type)
+        return None if entry is None else msgspec.json.decode(entry.value, type=type)
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         self._put(key, value, None if ttl is None else self._clock() + ttl)
@@ -94,7 +94,7 @@ class MemoryStore(Store):
         if entry is None:
             total, expires = amount, None if ttl is None else self._clock() + ttl
         else:
-            total, expires = msgspec.msgpack.decode(entry.value, type=float) + amount, entry.expires
+            total, expires = msgspec.json.decode(entry.value, type=float) + amount, entry.expires
         self._put(key, total, expires)
         return total
 
@@ -116,6 +116,6 @@ class MemoryStore(Store):
 
     def _put(self, key: str, value: Any, expires: float | None) -> None:
         self._entries.pop(key, None)
-        self._entries[key] = _Entry(msgspec.msgpack.encode(value), expires)
+        self._entries[key] = _Entry(msgspec.json.encode(value), expires)
         while len(self._entries) > self._capacity:
             del self._entries[next(iter(self._entries))]

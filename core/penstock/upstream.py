@@ -4,17 +4,18 @@ import asyncio
 import io
 import ssl
 import urllib.request
+from base64 import b64encode
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from penstock.config import Reach
 from penstock.errors import GatewayError, TimedOut, UpstreamFailed
 from penstock.exchange import Upstream
 from penstock.protocol import UpstreamRequest
+from penstock.reach import Reach
 
 _LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
@@ -119,6 +120,8 @@ class Pool:
         trace.on_connection_reuseconn.append(reused)
         secure = self._url.startswith("https:")
         self._proxy = _proxy_for(self._url)
+        if not secure:  # without a tunnel the request itself tells the proxy who we are
+            self._headers |= self._proxy.pop("proxy_headers", {})
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self.limits.connections,
@@ -170,5 +173,5 @@ def _proxy_for(url: str) -> dict[str, Any]:
     address = URL(proxy if "://" in proxy else f"http://{proxy}")
     if address.user is None:
         return {"proxy": address}
-    auth = aiohttp.BasicAuth(unquote(address.user), unquote(address.password or ""))
-    return {"proxy": address.with_user(None), "proxy_auth": auth}
+    credential = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
+    return {"proxy": address.with_user(None), "proxy_headers": {"proxy-authorization": f"Basic {credential}"}}

@@ -16,8 +16,7 @@ second_finish    a further Finish was dropped
 after_finish     an event after Finish was dropped
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -93,7 +92,24 @@ class Validator:
 
     def check(self, event: Event) -> list[Event]:
         """The event as it may leave, with what must stand before it. Raises UpstreamFailed for half a tool call."""
-        return _HANDLERS[type(event)](self, event)
+        match event:
+            case Text() | ToolInput() | Thinking() | Signature() | Citation():
+                return self._fill_block(event)
+            case BlockStart():
+                return self._open_block(event)
+            case BlockStop():
+                return self._close_block(event)
+            case Start():
+                return self._start(event)
+            case Usage():
+                return [*self._begin(), self._settled(event)]
+            case Finish():
+                return self._finish(event)
+            case Failed():
+                self._finished = True
+                return [event]
+            case Ping() | Opaque():
+                return self._dropped("after_finish") if self._finished else [event]
 
     def end(self) -> list[Event]:
         """The source has no more events. Raises UpstreamFailed if the answer is not complete."""
@@ -110,9 +126,6 @@ class Validator:
         usage = self._settled(event.usage)
         return [event if usage is event.usage else replace(event, usage=usage)]
 
-    def _count(self, event: Usage) -> list[Event]:
-        return [*self._begin(), self._settled(event)]
-
     def _finish(self, event: Finish) -> list[Event]:
         if self._finished:
             return self._dropped("second_finish")
@@ -123,13 +136,6 @@ class Validator:
             self._repaired("stop_reason")
             event = replace(event, reason=reason)
         return [*before, event]
-
-    def _pass(self, event: Event) -> list[Event]:
-        return self._dropped("after_finish") if self._finished else [event]
-
-    def _fail(self, event: Failed) -> list[Event]:
-        self._finished = True
-        return [event]
 
     # ------------------------------------------------------------ blocks
 
@@ -245,16 +251,3 @@ class Validator:
 
     def _repaired(self, repair: str) -> None:
         self.repairs[repair] = self.repairs.get(repair, 0) + 1
-
-
-_HANDLERS: Mapping[type, Callable[[Validator, Any], list[Event]]] = {
-    Start: Validator._start,
-    BlockStart: Validator._open_block,
-    **dict.fromkeys(_CONTENTS["other"], Validator._fill_block),
-    BlockStop: Validator._close_block,
-    Usage: Validator._count,
-    Finish: Validator._finish,
-    Failed: Validator._fail,
-    Ping: Validator._pass,
-    Opaque: Validator._pass,
-}

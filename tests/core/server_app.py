@@ -33,6 +33,7 @@ async def make_app() -> Quart:
     app.add_url_rule("/pid", view_func=pid)
     app.add_url_rule("/echo", view_func=echo, methods=["POST"])
     app.add_url_rule("/flood", view_func=flood)
+    app.add_url_rule("/silence", view_func=silence)
     return app
 
 
@@ -61,8 +62,16 @@ async def echo() -> Response:
     return Response(pieces(), headers={"x-pid": str(os.getpid())})
 
 
+async def silence() -> Response:
+    """Never answer."""
+    connection.cleanup().callback(tell, "closed", os.getpid())
+    tell("silent", os.getpid())
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets it")
+
+
 async def flood() -> Response:
-    """Send more than any buffer takes, and then wait for ever."""
+    """Send without an end and without a pause."""
 
     async def pieces() -> AsyncIterator[bytes]:
         while True:

@@ -72,6 +72,17 @@ async def test_the_second_signal_ends_a_server_at_once(loop: str) -> None:
         slow.transport.abort()
 
 
+async def test_a_connection_that_hypercorn_does_not_read_is_cut_too() -> None:
+    async with serving(graceful_timeout=0) as server:
+        _, writer = await connect(server.url)
+        writer.write(b"GET /silence HTTP/1.1\r\nhost: test\r\n\r\n" * 2)  # not read on before the first is answered
+        await server.hears("silent")
+        server.process.send_signal(signal.SIGTERM)
+        assert (await server.ends())[0] == 0
+        assert [line.split()[0] for line in server.told][3:] == ["closed", "stopped"]
+        writer.transport.abort()
+
+
 async def test_keep_alive_limits_idle_connections_and_not_streams() -> None:
     async with serving(keep_alive=0.3) as server, stream(server.url) as open_stream:
         reader, writer = await connect(server.url)

@@ -1,6 +1,7 @@
 """How the integration tests talk to a gateway: pipelines, request bodies, and a client that keeps every byte."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -112,11 +113,18 @@ async def opened(
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """The same, while its answer is still coming; leaving the block early leaves the gateway."""
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    large = data is not None and len(data) > 1_000_000  # of which aiohttp wants no plain bytes
     given = {"content-type": "application/json", **(headers or {})}
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with (
         aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
-        session.request(method, URL(url + path, encoded=True), data=data, headers=given, allow_redirects=False) as response,
+        session.request(
+            method,
+            URL(url + path, encoded=True),
+            data=io.BytesIO(data or b"") if large else data,
+            headers=given,
+            allow_redirects=False,
+        ) as response,
     ):
         yield response
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+import asyncio
+
 from penstock.testing import CUT, HANG, RESET, MakeGateway, Reply, ScriptedUpstream, event_stream, html_reply, messages
-from tests.integration.talk import RELAY, ask, log_lines, prompt
+from tests.integration.talk import RELAY, ask, events_of, log_lines, opened, prompt
 
 IMPATIENT = RELAY.replace("key: upstream-key", "key: upstream-key, first_byte_timeout: 200ms, idle_timeout: 200ms")
 BOTH = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -103,7 +105,9 @@ async def test_nonsense_becomes_a_clean_error(
 @pytest.mark.parametrize(
     ("act", "kind"), [(CUT, "api_error"), (RESET, "api_error"), (HANG, "timeout_error")], ids=["cut", "reset", "hang"]
 )
-@pytest.mark.parametrize("marker", [b"event: content_block_delta", b"event: content_block_stop", b"event: message_stop"])
+@pytest.mark.parametrize(
+    "marker", [b"event: content_block_delta", b"event: content_block_stop", b"event: message_stop"]
+)
 async def test_a_stream_that_breaks_off_ends_with_an_error_event(
     gateway: MakeGateway, upstream: ScriptedUpstream, act: object, kind: str, marker: bytes
 ) -> None:
@@ -122,21 +126,18 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(
 
 
 async def test_an_error_event_of_the_upstream_ends_the_stream(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    """And nothing is lost that came in the same read."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "r"}
+    go_on = asyncio.Event()
     reply = messages.stream("hello")
-    upstream.answers(reply.at(b"event: content_block_stop", messages.frame(error), HANG))
-    gate = await gateway(IMPATIENT, url=upstream.url)
-    said = await ask(gate.url, prompt(stream=True))
-    assert said.events[-1] == ("error", error)
-    assert said.text == "hello"
-    assert await upstream.calls[0].over() == "gone"
-
-
-async def test_nothing_is_lost_that_came_with_an_error_event(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
-    error = {"type": "error", "error": {"type": "api_error", "message": "it broke"}}
-    reply = messages.stream("hello").at(b"event: content_block_stop", messages.frame(error))
-    upstream.answers(reply.split(len(reply.payload)))
+    start, rest = reply.payload.split(b"event: content_block_delta", 1)
+    text = b"event: content_block_delta" + rest[: rest.index(b"event: content_block_stop")]
+    upstream.answers(event_stream(start, go_on, text + messages.frame(error), HANG))
     gate = await gateway(RELAY, url=upstream.url)
-    said = await ask(gate.url, prompt(stream=True))
-    assert said.text == "hello"
-    assert said.events[-1][0] == "error"
+    async with opened(gate.url, prompt(stream=True)) as response:
+        seen = await response.content.readuntil(b'"content_block": {"type": "text", "text": ""}}\n\n')
+        go_on.set()
+        seen += await response.read()
+    assert events_of(seen)[-1] == ("error", error)
+    assert seen == start + text + seen[seen.index(b"event: error") :]
+    assert await upstream.calls[0].over() == "gone"

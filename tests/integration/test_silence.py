@@ -36,8 +36,11 @@ async def test_an_upstream_that_pauses_in_the_middle(
 ) -> None:
     go_on = asyncio.Event()
     answer = messages.stream("hello", "again") if pipeline is RELAY else chat.stream("hello", "again")
-    upstream.answers(answer.at(b'event: content_block_start\ndata: {"type": "content_block_start", "index": 1', go_on)
-                     if pipeline is RELAY else answer.at(b'data: [DONE]', go_on))
+    upstream.answers(
+        answer.at(b'event: content_block_start\ndata: {"type": "content_block_start", "index": 1', go_on)
+        if pipeline is RELAY
+        else answer.at(b"data: [DONE]", go_on)
+    )
     gate = await gateway(pipeline, url=upstream.url, files=FILES)
     async with opened(gate.url, prompt(stream=True)) as response:
         seen = b""

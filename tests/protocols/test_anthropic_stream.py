@@ -121,6 +121,12 @@ def events_of(pieces: Sequence[Piece]) -> list[Event]:
     return [event for piece in pieces for event in piece.events]
 
 
+def raise_failure(pieces: Sequence[Piece]) -> None:
+    for event in events_of(pieces):
+        if isinstance(event, Failed):
+            raise event.error
+
+
 def raw_of(pieces: Sequence[Piece]) -> bytes:
     return b"".join(piece.raw for piece in pieces)
 
@@ -383,7 +389,7 @@ def test_a_stream_that_breaks_off_is_no_answer(stream: bytes) -> None:
 )
 def test_nonsense_is_the_upstreams_failure(nonsense: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="the upstream sent a broken"):
-        decode([MESSAGE_START, nonsense])
+        raise_failure(decode([MESSAGE_START, nonsense]))
 
 
 def test_a_frame_without_end_is_refused() -> None:
@@ -394,8 +400,11 @@ def test_a_frame_without_end_is_refused() -> None:
 @given(st.binary(max_size=200))
 def test_foreign_bytes_raise_nothing_else(noise: bytes) -> None:
     for prefix in (b"", b"data: ", b"event: message_delta\ndata: {", b"event: content_block_start\ndata: "):
-        with pytest.raises(GatewayError):
-            decode([prefix + noise])
+        try:
+            events = events_of(decode([prefix + noise]))
+        except GatewayError:
+            continue
+        assert isinstance(events[-1], Finish | Failed)
 
 
 def test_an_error_event_is_raised_as_its_kind_and_leaves_as_it_came() -> None:
@@ -404,6 +413,17 @@ def test_an_error_event_is_raised_as_its_kind_and_leaves_as_it_came() -> None:
         decode([MESSAGE_START, event])
     assert caught.value.status == 529
     assert PROTOCOL.encoder(exchange()).fail(caught.value).replace(b" ", b"") == event.replace(b" ", b"")
+
+
+@pytest.mark.parametrize("wanted", [None, RELAYED])
+def test_an_error_in_an_answer_that_has_begun_is_its_last_event(wanted: frozenset[type] | None) -> None:
+    event = frame("error", error={"type": "api_error", "message": "it broke"})
+    begun = STREAM[: STREAM.index(b"event: content_block_stop")]
+    pieces = decode([begun + event + STREAM], wanted)
+    failed = pieces[-1].events[0]
+    assert isinstance(failed, Failed)
+    assert (failed.error.message, pieces[-1].raw) == ("it broke", b"")
+    assert raw_of(pieces) == begun
 
 
 def test_an_error_without_a_name_is_an_error() -> None:

@@ -11,6 +11,7 @@ default may be left out; the message of an expected error is a part of the real 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from penstock import (
     Exchange,
     GatewayError,
     ImageBlock,
+    InvalidRequest,
     Message,
     ModelInfo,
     OtherBlock,
@@ -174,6 +176,32 @@ def test_request_of_a_longer_conversation_begins_like_the_shorter(case: Case) ->
             assert whole[: len(shorter)] == shorter
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [(b'{"x":"\x80"}', "not UTF-8"), (b'{"a":' * 990 + b"1" + b"}" * 990, "nested too deeply")],
+    ids=["bytes", "depth"],
+)
+def test_request_that_only_shows_its_fault_here_is_refused(schema: bytes, message: str) -> None:
+    exchange = exchange_for(Prompt(output_schema=msgspec.Raw(schema)))
+    with pytest.raises(InvalidRequest, match=message):
+        CHAT.render(exchange, Target("up", "m"), ChatQuirks())
+
+
+@pytest.mark.parametrize(
+    ("quirks", "message"),
+    [
+        ({"efforts": ["high", "low"]}, "efforts must ascend"),
+        ({"efforts": ["low", "low"]}, "efforts must ascend"),
+        ({"efforts": ["lots"]}, "Invalid enum value 'lots'"),
+        ({"max_token_field": "max_tokens"}, "unknown field `max_token_field`"),
+        ({"tool_call_id_limit": 3}, ">= 9"),
+    ],
+)
+def test_quirks_that_make_no_sense_are_refused(quirks: dict[str, Any], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(message)):
+        msgspec.convert(quirks, ChatQuirks)
+
+
 # ---------------------------------------------------------------- answers
 
 
@@ -289,19 +317,19 @@ def test_error(case: Case) -> None:
 
 # ---------------------------------------------------------------- whatever else an upstream may send
 
+WORDS = st.sampled_from(
+    "id index type name function arguments tool_calls extra_content content text thinking summary reasoning refusal "
+    "reasoning_content reasoning_details choices delta message finish_reason stop_reason usage prompt_tokens x_groq "
+    "completion_tokens prompt_tokens_details cached_tokens model object error code detail metadata raw".split()
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
 )
-WORDS = ("content", "reasoning", "reasoning_content", "reasoning_details", "refusal", "tool_calls", "function", "text")
-DELTAS = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=4)
-TOP = ("id", "model", "object", "usage", "error", "x_groq", "code", "message", "detail", "metadata")
+RECORDS = st.dictionaries(WORDS, JSON, max_size=3)
 CHUNKS = st.builds(
-    lambda top, delta, choice: {**top, "choices": [{**choice, "delta": delta}]},
-    st.dictionaries(st.sampled_from(TOP), JSON, max_size=3),
-    DELTAS,
-    st.dictionaries(st.sampled_from(("index", "finish_reason", "stop_reason", "usage", "error")), JSON, max_size=3),
+    lambda record, choice, delta: {**record, "choices": [{**choice, "delta": delta}]}, RECORDS, RECORDS, RECORDS
 )
 
 
@@ -321,7 +349,7 @@ def test_damaged_streams_are_read_or_refused(file: Path, data: st.DataObject) ->
     decode(case, [whole[:start] + damage + whole[end:]])
 
 
-@given(st.integers(300, 599), JSON | CHUNKS)
+@given(st.integers(300, 599), JSON | RECORDS)
 def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     error = CHAT.read_error(status, {"retry-after": "1"}, compact(body).encode())
     assert error.message

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from penstock.catalogue import Catalogue, CatalogueError
-from penstock.config import UpstreamFile, plugin_folder
+from penstock.config import plugin_folder
 from penstock.options import schema_hook
 from penstock.plugin import Plugin
+from penstock.reach import UpstreamFile
 
 
 def pipeline_schema(place: Path) -> str:

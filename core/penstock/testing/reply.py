@@ -84,6 +84,6 @@ def html_reply(status: int = 200) -> Reply:
     return Reply(status, {"content-type": "text/html"}, (page,))
 
 
-def event_stream(*frames: bytes) -> Reply:
-    """Server-sent events, each frame in a write of its own, chunked."""
+def event_stream(*frames: Step) -> Reply:
+    """Server-sent events and what happens between them, each frame in a write of its own, chunked."""
     return Reply(200, {"content-type": "text/event-stream"}, frames, "chunked")

@@ -14,6 +14,8 @@ from penstock import (
     Exchange,
     Failed,
     Finish,
+    Opaque,
+    Ping,
     Signature,
     Start,
     Text,
@@ -82,8 +84,10 @@ class _Block:
             case "other":
                 block = _object(start.data) or {"type": "text", "text": text}
                 return block | ({"input": self._input()} if self._inputs else {})
-        given = self._input()
-        return None if given is None else {"type": start.kind, "id": start.id, "name": start.name, "input": given}
+            case "tool_use" | "server_tool_use":
+                given = self._input()
+                block = {"type": start.kind, "id": start.id, "name": start.name, "input": given}
+                return block if given is not None else None
 
     def _input(self) -> dict[str, Any] | None:
         return _object("".join(self._inputs) or "{}")
@@ -114,6 +118,8 @@ def fold(exchange: Exchange, events: Iterable[Event]) -> bytes:
                 raise error
             case Text() | Thinking() | Signature() | ToolInput() | Citation():
                 blocks[-1].add(event)
+            case BlockStop() | Ping() | Opaque():
+                pass
     return to_json(
         {
             **message_head(exchange, start),

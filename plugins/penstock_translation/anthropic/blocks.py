@@ -1,7 +1,7 @@
 """The content blocks of a request as neutral ones; what is foreign to the vocabulary is kept in words."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -128,9 +128,10 @@ def _document(raw: msgspec.Raw, where: str) -> Block:
             parts = read_content(source.content, f"{where}.source.content")
             text = "\n".join(part.text for part in parts if isinstance(part, TextBlock))
             return DocumentBlock(text=text, title=title)
-    if source.url:
-        return DocumentBlock(url=source.url, title=title)
-    return OtherBlock("document", title)  # a file kept at the provider: nobody else can open it
+        case _ if source.url:
+            return DocumentBlock(url=source.url, title=title)
+        case _:
+            return OtherBlock("document", title)  # a file kept at the provider: nobody else can open it
 
 
 def _search_result(raw: msgspec.Raw, where: str) -> Block:
@@ -165,10 +166,13 @@ def _words(value: Any) -> str:
     """What foreign JSON says in words, line by line: its texts, titles, addresses, queries and outputs."""
     if isinstance(value, str):
         return value
+    parts: list[Any] = []
     if isinstance(value, dict):
-        value = [member for name, member in value.items() if name in _WORDS]
-    lines = map(_words, value) if isinstance(value, list) else ()
-    return "\n".join(line for line in lines if line)
+        members = cast("dict[str, Any]", value)
+        parts = [member for name, member in members.items() if name in _WORDS]
+    elif isinstance(value, list):
+        parts = value  # pyright: ignore[reportUnknownVariableType]
+    return "\n".join(line for part in parts if (line := _words(part)))
 
 
 _READERS: Mapping[str, Callable[[msgspec.Raw, str], Block]] = {

@@ -4,7 +4,7 @@ The final record is held until `message_stop`, or the end of the stream, so that
 belongs to it: usage, stop reason, and what further `message_delta` frames add.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 import msgspec
@@ -15,6 +15,8 @@ from penstock import (
     Decoder,
     Delta,
     Event,
+    Failed,
+    GatewayError,
     Opaque,
     Piece,
     Ping,
@@ -96,6 +98,7 @@ class StreamDecoder(Decoder):
         self._record: dict[str, msgspec.Raw] = {}
         self._held: list[bytes] = []
         self._held_events: list[Event] = []
+        self._begun = False
         self._stopped = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
@@ -117,9 +120,9 @@ class StreamDecoder(Decoder):
     def _pieces(self, frames: Iterable[sse.Frame]) -> Iterator[Piece]:
         skipped: list[bytes] = []
         for frame in frames:
-            if frame.name == self._skipped and not self._held:
+            if frame.name == self._skipped and not self._held and not self._stopped:
                 skipped.append(frame.raw)
-            elif (piece := self._read(frame)) is not None:
+            elif (piece := self._read_or_fail(frame)) is not None:
                 if skipped:
                     yield Piece((), b"".join(skipped))
                     skipped = []
@@ -127,13 +130,22 @@ class StreamDecoder(Decoder):
         if skipped:
             yield Piece((), b"".join(skipped))
 
+    def _read_or_fail(self, frame: sse.Frame) -> Piece | None:
+        """As `_read`; once the answer has begun an error is its last event, so that nothing before it is lost."""
+        try:
+            return self._read(frame)
+        except GatewayError as error:
+            if not self._begun:
+                raise
+            self._stopped = True
+            return Piece((Failed(error),), b"")
+
     def _read(self, frame: sse.Frame) -> Piece | None:
         """The frame's piece, None while the final record is held and once the answer is over."""
         if self._stopped or frame.data == b"[DONE]":
             return None
         name, data, raw = _named(frame) if frame.name in _NO_NAMES else frame
-        read = _READERS.get(name)
-        events = _ALIVE if not data else read(self, data) if read else None
+        events = self._events(name, data) if data else _ALIVE
         if events is None:
             events = (Opaque(raw),)
         ends = name == b"message_stop"
@@ -153,12 +165,35 @@ class StreamDecoder(Decoder):
 
     # ------------------------------------------------------------ the frames, by name
 
+    def _events(self, name: bytes, data: bytes) -> Sequence[Event] | None:
+        """A frame's events, None when the vocabulary has no word for it."""
+        match name:
+            case b"content_block_delta":
+                return self._block_delta(data)
+            case b"content_block_start":
+                return self._block_start(data)
+            case b"content_block_stop":
+                return (BlockStop(read_upstream(_BLOCK_STOP, data, "content_block_stop event").index),)
+            case b"message_start":
+                return self._message_start(data)
+            case b"message_delta":
+                return self._message_delta(data)
+            case b"message_stop":
+                return ()
+            case b"ping":
+                return _ALIVE
+            case b"error":
+                raise read_event(data)
+            case _:
+                return None
+
     def _message_start(self, data: bytes) -> Sequence[Event]:
         message = read_upstream(_START, data, "message_start event").message or _Message()
         self._usage = read_usage(message.usage, self._usage)
         return (Start(message.model or "", message.id or "", self._usage),)
 
     def _block_start(self, data: bytes) -> Sequence[Event]:
+        self._begun = True
         frame = read_upstream(_BLOCK_START, data, "content_block_start event")
         return read_block(frame.index, frame.content_block)
 
@@ -176,41 +211,18 @@ class StreamDecoder(Decoder):
                 return (Signature(frame.index, delta.signature or ""),)
             case "citations_delta":
                 return (Citation(frame.index, one_line(bytes(delta.citation)).decode()),)
-        return None
-
-    def _block_stop(self, data: bytes) -> Sequence[Event]:
-        return (BlockStop(read_upstream(_BLOCK_STOP, data, "content_block_stop event").index),)
+            case _:
+                return None
 
     def _message_delta(self, data: bytes) -> Sequence[Event]:
         what = "message_delta event"
         members = read_upstream(_MEMBERS, data, what)
         members.pop("type", None)
         usage = read_upstream(_USAGE, members.pop("usage", _NULL), what)
-        delta = read_upstream(_OPTIONAL_MEMBERS, members.pop("delta", _NULL), what) or {}
+        delta: dict[str, msgspec.Raw] | None = read_upstream(_OPTIONAL_MEMBERS, members.pop("delta", _NULL), what)
         self._usage = read_usage(usage, self._usage)
-        self._record |= {name: raw for name, raw in {**members, **delta}.items() if bytes(raw) != b"null"}
+        self._record |= {name: raw for name, raw in {**members, **(delta or {})}.items() if bytes(raw) != b"null"}
         return () if "stop_reason" in self._record else (self._usage,)
-
-    def _message_stop(self, data: bytes) -> Sequence[Event]:
-        return ()
-
-    def _ping(self, data: bytes) -> Sequence[Event]:
-        return _ALIVE
-
-    def _error(self, data: bytes) -> Sequence[Event]:
-        raise read_event(data)
-
-
-_READERS: Mapping[bytes, Callable[[StreamDecoder, bytes], Sequence[Event] | None]] = {
-    b"message_start": StreamDecoder._message_start,
-    b"content_block_start": StreamDecoder._block_start,
-    b"content_block_delta": StreamDecoder._block_delta,
-    b"content_block_stop": StreamDecoder._block_stop,
-    b"message_delta": StreamDecoder._message_delta,
-    b"message_stop": StreamDecoder._message_stop,
-    b"ping": StreamDecoder._ping,
-    b"error": StreamDecoder._error,
-}
 
 
 def _named(frame: sse.Frame) -> tuple[bytes, bytes, bytes]:

@@ -1,6 +1,6 @@
 """Events as this format's stream: each frame with its `event` line, usage and stop reason in the last record."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -64,7 +64,34 @@ class StreamEncoder(Encoder):
         self._usage = Usage()
 
     def encode(self, event: Event) -> bytes:
-        return _WRITERS[type(event)](self, event)
+        match event:
+            case Text():
+                return _DELTA % (event.index, b"text_delta", b"text", to_json(event.text))
+            case ToolInput():
+                return _DELTA % (event.index, b"input_json_delta", b"partial_json", to_json(event.json))
+            case Thinking():
+                return _DELTA % (event.index, b"thinking_delta", b"thinking", to_json(event.text))
+            case Signature():
+                return _DELTA % (event.index, b"signature_delta", b"signature", to_json(event.signature))
+            case Citation():
+                return _DELTA % (event.index, b"citations_delta", b"citation", event.json.encode())
+            case BlockStart():
+                return _BLOCK_START % (event.index, write_block(event))
+            case BlockStop():
+                return _BLOCK_STOP % event.index
+            case Start():
+                return self._start(event)
+            case Usage():
+                self._usage = event
+                return b""
+            case Finish():
+                return last_frames(final_record(self._exchange, event), self._usage)
+            case Ping():
+                return PING
+            case Failed():
+                return self.fail(event.error)
+            case Opaque():
+                return event.frame if spoken_by_upstream(self._exchange) else b""
 
     def ping(self) -> bytes:
         return PING
@@ -74,64 +101,7 @@ class StreamEncoder(Encoder):
 
     def _start(self, event: Start) -> bytes:
         self._usage = event.usage
-        message = message_head(self._exchange, event) | {
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": msgspec.Raw(write_usage(event.usage)),
-        }
+        message: dict[str, Any] = message_head(self._exchange, event)
+        message |= {"content": [], "stop_reason": None, "stop_sequence": None}
+        message["usage"] = msgspec.Raw(write_usage(event.usage))
         return sse.write("message_start", to_json({"type": "message_start", "message": message}))
-
-    def _block_start(self, event: BlockStart) -> bytes:
-        return _BLOCK_START % (event.index, write_block(event))
-
-    def _text(self, event: Text) -> bytes:
-        return _DELTA % (event.index, b"text_delta", b"text", to_json(event.text))
-
-    def _thinking(self, event: Thinking) -> bytes:
-        return _DELTA % (event.index, b"thinking_delta", b"thinking", to_json(event.text))
-
-    def _signature(self, event: Signature) -> bytes:
-        return _DELTA % (event.index, b"signature_delta", b"signature", to_json(event.signature))
-
-    def _tool_input(self, event: ToolInput) -> bytes:
-        return _DELTA % (event.index, b"input_json_delta", b"partial_json", to_json(event.json))
-
-    def _citation(self, event: Citation) -> bytes:
-        return _DELTA % (event.index, b"citations_delta", b"citation", event.json.encode())
-
-    def _block_stop(self, event: BlockStop) -> bytes:
-        return _BLOCK_STOP % event.index
-
-    def _count(self, event: Usage) -> bytes:
-        self._usage = event
-        return b""
-
-    def _finish(self, event: Finish) -> bytes:
-        return last_frames(final_record(self._exchange, event), self._usage)
-
-    def _ping(self, event: Ping) -> bytes:
-        return PING
-
-    def _fail(self, event: Failed) -> bytes:
-        return self.fail(event.error)
-
-    def _opaque(self, event: Opaque) -> bytes:
-        return event.frame if spoken_by_upstream(self._exchange) else b""
-
-
-_WRITERS: Mapping[type, Callable[[StreamEncoder, Any], bytes]] = {
-    Start: StreamEncoder._start,
-    BlockStart: StreamEncoder._block_start,
-    Text: StreamEncoder._text,
-    Thinking: StreamEncoder._thinking,
-    Signature: StreamEncoder._signature,
-    ToolInput: StreamEncoder._tool_input,
-    Citation: StreamEncoder._citation,
-    BlockStop: StreamEncoder._block_stop,
-    Usage: StreamEncoder._count,
-    Finish: StreamEncoder._finish,
-    Ping: StreamEncoder._ping,
-    Failed: StreamEncoder._fail,
-    Opaque: StreamEncoder._opaque,
-}

@@ -8,7 +8,7 @@ import html
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -123,7 +123,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     more: dict[str, Any] = {"retry_after": _seconds(headers), "should_retry": _should_retry(headers)}
     if said and status != 405 and status >= 400:
         kept = {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
-        more |= {"raw": RawError(NAME, status, kept, body), "status": status}
+        more["raw"], more["status"] = RawError(NAME, status, kept, body), status
     if status in (400, 413, 422) and (numbers := _TOO_LONG.search(text)):
         return PromptTooLong(int(numbers[1]), int(numbers[2]), **more)
     return _kind_of(status, text, more)
@@ -138,9 +138,10 @@ def read_event(data: bytes) -> GatewayError:
 
 
 def _kind_of(status: int, text: str, more: dict[str, Any]) -> GatewayError:
-    if status == 402 or _NO_CREDIT.search(text):
-        return UpstreamFailed(text, **{"should_retry": False, **more, "status": status})
+    own: dict[str, Any] = {**more, "status": status}
     match status:
+        case _ if status == 402 or _NO_CREDIT.search(text):
+            return UpstreamFailed(text, **own)
         case 404:
             return NotFound(text, retryable=True, **more)
         case 408 | 504 | 524:
@@ -152,10 +153,11 @@ def _kind_of(status: int, text: str, more: dict[str, Any]) -> GatewayError:
         case 503:
             return Overloaded(text, **more)
         case 529:
-            return Overloaded(text, **{**more, "status": status})
+            return Overloaded(text, **own)
         case _ if 400 <= status < 500 and status != 405:
-            return InvalidRequest(text, **{**more, "status": status})
-    return UpstreamFailed(text, **more)
+            return InvalidRequest(text, **own)
+        case _:
+            return UpstreamFailed(text, **more)
 
 
 def _envelope(body: bytes) -> _Inner | None:
@@ -177,11 +179,11 @@ def _text_of(body: bytes) -> str:
 
 def _message_in(value: Any) -> str:
     if isinstance(value, list):
-        value = value[0] if value else ""
+        return _message_in(value[0]) if value else ""
     if not isinstance(value, dict):
-        return str(value)
-    found = next((value[name] for name in ("error", "message", "detail") if value.get(name)), "")
-    return found if isinstance(found, str) else _message_in(found)
+        return str(value)  # pyright: ignore[reportUnknownArgumentType]
+    members = cast("dict[str, Any]", value)
+    return next((_message_in(members[name]) for name in ("error", "message", "detail") if members.get(name)), "")
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -141,11 +141,9 @@ def write_block(block: BlockStart) -> bytes:
             return b'{"type":"redacted_thinking","data":%b}' % to_json(block.data)
         case "other":
             return block.data.encode() if block.data.startswith("{") else b'{"type":"text","text":""}'
-    return b'{"type":"%b","id":%b,"name":%b,"input":{}}' % (
-        block.kind.encode(),
-        to_json(block.id),
-        to_json(block.name),
-    )
+        case "tool_use" | "server_tool_use":
+            name = (block.kind.encode(), to_json(block.id), to_json(block.name))
+            return b'{"type":"%b","id":%b,"name":%b,"input":{}}' % name
 
 
 # ---------------------------------------------------------------- the beginning and the end of an answer

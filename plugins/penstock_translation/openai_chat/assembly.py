@@ -11,6 +11,7 @@ from penstock_translation.openai_chat.errors import inband_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.shapes import Choice, Chunk, Delta, ToolCall, decode
 from penstock_translation.openai_chat.tools import tool_names
+from penstock_translation.openai_chat.untyped import items, members, words
 from penstock_translation.openai_chat.usage import read_usage
 
 _REASONS: dict[str, StopReason] = {
@@ -95,15 +96,15 @@ class Assembly:
             self._blocks.events.insert(0, Start(model, self._id, self._usage or Usage()))
 
     def _groq(self, extra: Any) -> None:
-        if isinstance(extra, dict):
-            if extra.get("error"):
-                raise inband_error(msgspec.json.encode({"error": extra["error"]}))
-            self._count(extra.get("usage"))
+        own = members(extra)
+        if error := own.get("error"):
+            raise inband_error(msgspec.json.encode({"error": error}))
+        self._count(own.get("usage"))
 
     def _count(self, usage: Any) -> None:
         """Usage is cumulative wherever it stands, so the last one counts."""
-        if usage and isinstance(usage, dict):
-            self._usage = read_usage(usage) or self._usage
+        if usage:
+            self._usage = read_usage(members(usage)) or self._usage
 
     def _choice(self, choice: Choice) -> None:
         if choice.error:
@@ -141,9 +142,9 @@ class Assembly:
                 self._text("text", content)
             else:
                 self._parts(content)
-        if delta.refusal and isinstance(delta.refusal, str):
+        if refusal := words(delta.refusal):
             self._refused = True
-            self._text("text", delta.refusal)
+            self._text("text", refusal)
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._call(call)
@@ -154,22 +155,17 @@ class Assembly:
 
     def _thought(self, thought: Any) -> None:
         """Reasoning as text, or as OpenRouter's list of details, of which some are sealed or only carry a seal."""
-        if isinstance(thought, str):
-            self._text("thinking", thought)
-        elif isinstance(thought, list):
-            for detail in thought:
-                text = (detail.get("text") or detail.get("summary")) if isinstance(detail, dict) else None
-                if text and isinstance(text, str):
-                    self._text("thinking", text)
+        if text := words(thought):
+            self._text("thinking", text)
+        for detail in map(members, items(thought)):
+            if text := words(detail.get("text") or detail.get("summary")):
+                self._text("thinking", text)
 
     def _parts(self, parts: Any) -> None:
         """Content as a list of parts: Mistral's, where a thinking part is again a list of text parts."""
-        for part in parts if isinstance(parts, list) else ():
-            if not isinstance(part, dict):
-                continue
+        for part in map(members, items(parts)):
             self._thought(part.get("thinking"))
-            text = part.get("text")
-            if text and isinstance(text, str):
+            if text := words(part.get("text")):
                 self._text("text", text)
 
     def _call(self, call: ToolCall) -> None:

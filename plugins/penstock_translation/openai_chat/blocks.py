@@ -6,12 +6,15 @@ that arrive interleaved come out one after the other; what is still unfinished a
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from penstock import BlockStart, BlockStop, Event, Text, Thinking, ToolInput, UpstreamFailed
 from penstock_translation.openai_chat.names import client_id, with_extra
+
+Index = int | float | str | None
+"""What servers number their calls with, if they do."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -22,7 +25,7 @@ class _Run:
     __slots__ = ("closed", "extra", "fragments", "id", "index", "kind", "name", "sent")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
-        self.kind = kind
+        self.kind: Literal["text", "thinking", "tool_use"] = kind
         self.id = ""
         self.name = ""
         self.extra = b""
@@ -60,7 +63,7 @@ class Blocks:
         self._queue: list[_Run] = []
         self._opened = 0
         self._calls: list[_Run] = []
-        self._by_index: dict[Any, _Run] = {}
+        self._by_index: dict[Index, _Run] = {}
         self._ids: set[str] = set()
 
     @property
@@ -76,7 +79,7 @@ class Blocks:
         queue[-1].fragments.append(text)
         self._advance()
 
-    def call(self, index: Any, id: str, name: str, arguments: str, extra: bytes = b"") -> None:
+    def call(self, index: Index, id: str, name: str, arguments: str, extra: bytes = b"") -> None:
         """A fragment of a tool call. Index, id and name may be missing; they are repeated by some servers.
 
         `extra` is JSON that has to come back with the call.
@@ -100,7 +103,7 @@ class Blocks:
         """Nothing more comes. Raises UpstreamFailed for a tool call without a name."""
         self._advance(final=True)
 
-    def _find(self, index: Any, id: str) -> _Run | None:
+    def _find(self, index: Index, id: str) -> _Run | None:
         if index is not None:
             return self._by_index.get(index)
         if id:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock_translation.openai_chat.untyped import items, members
+
 _MOST = 1000  # characters of a message
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -33,16 +35,16 @@ def read_complaint(body: bytes) -> Complaint:
 
 
 def _complaint(value: Any) -> Complaint:
-    if isinstance(value, list):
-        value = value[0] if value else ""
-    if isinstance(value, dict):
-        return _of_object(value)
+    if listed := items(value):
+        value = listed[0]
+    if own := members(value):
+        return _of_object(own)
     return Complaint(str(value)[:_MOST] if value else "")
 
 
 def _of_object(value: dict[str, Any]) -> Complaint:
     error = value.get("error")
-    inner = error if isinstance(error, dict) else {**value, "message": error or _message(value)}
+    inner = members(error) or {**value, "message": error or _message(value)}
     text = _text(inner.get("message") or _message(inner))
     within = _within(inner)
     names = (*(str(inner[name]).lower() for name in ("code", "type", "status") if inner.get(name)), *within.names)
@@ -62,20 +64,17 @@ def _message(value: dict[str, Any]) -> Any:
 
 def _text(value: Any) -> str:
     """A message as text; FastAPI's are lists of objects."""
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_text, value)))
-    if isinstance(value, dict):
-        return _text(_message(value))
+    if listed := items(value):
+        return "; ".join(filter(None, map(_text, listed)))
+    if own := members(value):
+        return _text(_message(own))
     return str(value) if value else ""
 
 
 def _within(inner: dict[str, Any]) -> Complaint:
     """What the upstream's own upstream said: a router keeps it, often as text, beside a message that says nothing."""
-    metadata = inner.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if isinstance(raw, str):
-        return read_complaint(raw.encode())
-    return _complaint(raw)
+    raw = members(inner.get("metadata")).get("raw")
+    return read_complaint(raw.encode()) if isinstance(raw, str) else _complaint(raw)
 
 
 def _number(value: Any) -> int:

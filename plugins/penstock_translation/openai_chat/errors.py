@@ -110,7 +110,8 @@ def _by_status(status: int, text: str, more: dict[str, Any]) -> GatewayError:
         return Overloaded(text, **more)
     for pattern, words in _REWORDED:
         if found := pattern.search(text):
-            return InvalidRequest(words.format(*found.groups()), **{**more, "detail": text})
+            more["detail"] = text
+            return InvalidRequest(words.format(*found.groups()), **more)
     if 400 <= status < 500:
         return InvalidRequest(text, **more)
     return UpstreamFailed(text, **more)

@@ -26,7 +26,7 @@ Entry = dict[str, Any]
 def render_messages(prompt: Prompt, names: ToolNames, quirks: ChatQuirks) -> list[Entry]:
     """The `messages` of a request."""
     conversation = _Conversation(names, quirks)
-    for message in _turns(prompt.messages):
+    for message in _turns(prompt.messages, quirks.system_in_place):
         conversation.add(message)
     return _system(prompt.system, quirks) + conversation.close()
 
@@ -38,10 +38,13 @@ def _system(blocks: tuple[TextBlock, ...], quirks: ChatQuirks) -> list[Entry]:
     return [{"role": quirks.system_role, "content": text}] if text else []
 
 
-def _turns(messages: Iterable[Message]) -> list[Message]:
+def _turns(messages: Iterable[Message], system_in_place: bool) -> list[Message]:
     """Consecutive turns of one side as one, which is what the Messages API takes them for."""
     turns: list[Message] = []
     for message in messages:
+        if message.role == "system" and not system_in_place:
+            text = joined(message.content)
+            message = Message("user", (TextBlock(f"<system>\n{text}\n</system>"),) if text else ())
         if turns and message.role == turns[-1].role:
             turns[-1] = Message(message.role, turns[-1].content + message.content)
         else:
@@ -65,16 +68,12 @@ class _Conversation:
         elif message.role == "user":
             self._user(message.content)
         elif text := joined(message.content):
-            (self._held if self._pending else self._entries).append(self._instruction(text))
+            entry: Entry = {"role": self._quirks.system_role, "content": text}
+            (self._held if self._pending else self._entries).append(entry)
 
     def close(self) -> list[Entry]:
         self._settle({})
         return self._entries
-
-    def _instruction(self, text: str) -> Entry:
-        if self._quirks.system_in_place:
-            return {"role": self._quirks.system_role, "content": text}
-        return {"role": "user", "content": f"<system>\n{text}\n</system>"}
 
     def _assistant(self, content: tuple[Block, ...]) -> None:
         self._settle({})

@@ -9,6 +9,7 @@ from penstock_translation.openai_chat.messages import render_messages
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.thinking import thinking_fields
 from penstock_translation.openai_chat.tools import tool_fields, tool_names
+from penstock_translation.openai_chat.untyped import items, members
 
 
 def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> bytes:
@@ -17,6 +18,8 @@ def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, qui
         return msgspec.json.encode(_body(prompt, model, stream, output_limit, quirks))
     except UnicodeDecodeError as error:  # parts of the client's document are looked at here for the first time
         raise InvalidRequest(f"the request body is not UTF-8: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("the request body is nested too deeply") from None
 
 
 def _body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
@@ -57,13 +60,9 @@ def _response_format(schema: msgspec.Raw) -> dict[str, Any]:
 
 def _is_strict(schema: Any) -> bool:
     """Whether every object in a schema is closed and needs all its properties, as OpenAI's strict mode demands."""
-    if isinstance(schema, list):
-        return all(map(_is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" or isinstance(schema.get("properties"), dict):
-        required = schema.get("required", [])
-        needs_all = isinstance(required, list) and all(name in required for name in schema.get("properties", ()))
-        if schema.get("additionalProperties") is not False or not needs_all:
-            return False
-    return all(map(_is_strict, schema.values()))
+    own = members(schema)
+    properties, required = members(own.get("properties")), items(own.get("required"))
+    is_object = bool(properties) or own.get("type") == "object"
+    if is_object and not (own.get("additionalProperties") is False and all(name in required for name in properties)):
+        return False
+    return all(map(_is_strict, own.values() or items(schema)))

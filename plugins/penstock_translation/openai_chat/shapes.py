@@ -19,7 +19,7 @@ class Function(msgspec.Struct):
 class ToolCall(msgspec.Struct):
     """A tool call or a fragment of one; index and id may be missing."""
 
-    index: Any = None
+    index: int | float | str | None = None
     id: str | None = None
     function: Function | None = None
     extra_content: msgspec.Raw = msgspec.Raw(b"null")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
+from penstock_translation.openai_chat.untyped import members
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage | None:
@@ -14,12 +15,12 @@ def read_usage(wire: Mapping[str, Any]) -> Usage | None:
     `completion_tokens`, which shows in the total.
     """
     prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
-    details = _mapping(wire, "prompt_tokens_details") or _mapping(wire, "prompt_token_details")
+    details = members(wire.get("prompt_tokens_details") or wire.get("prompt_token_details"))
     read = _first(details, "cached_tokens") or _first(
         wire, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"
     )
     written = _first(details, "cache_write_tokens", "cache_creation_input_tokens")
-    reasoning = _count(_mapping(wire, "completion_tokens_details"), "reasoning_tokens")
+    reasoning = _count(members(wire.get("completion_tokens_details")), "reasoning_tokens")
     if reasoning > completion or _count(wire, "total_tokens") == prompt + completion + reasoning:
         completion += reasoning
     if not (prompt or completion or read):
@@ -40,8 +41,3 @@ def _first(wire: Mapping[str, Any], *names: str) -> int:
 def _count(wire: Mapping[str, Any], name: str) -> int:
     value = wire.get(name)
     return max(0, int(value)) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else 0
-
-
-def _mapping(wire: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = wire.get(name)
-    return value if isinstance(value, dict) else {}

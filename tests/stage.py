@@ -1,0 +1,234 @@
+"""A place where a page of the documentation is acted out: files are written, commands run, outputs compared.
+
+`sh` blocks are commands; `console` blocks are commands behind `$ ` with the output that they must have, where `...`
+stands for anything. A block with a file name behind its language is that file. A YAML block that is a pipeline, or a
+part of one, is compiled, and must be refused if it is marked `wrong`. Of other programs than ours only the names are
+known; a gateway runs in this process.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import main as penstock_command
+from penstock.cli.banner import banner
+from penstock.cli.describe import compiled
+from penstock.config import GatewayFile
+from penstock.document import Document
+from penstock.gateway import Host
+from penstock.listen import is_loopback
+from penstock.options import decode_hook
+from penstock.problems import ConfigError
+from penstock.testing import PATIENCE, Place, RunningGateway
+from penstock.typed import convert
+from penstock_auth.keys import KeysFile
+from tests.pages import Block, blocks
+
+ROOT = Path(__file__).parent.parent
+ADDRESS = "127.0.0.1:4000"
+OUTSIDE = {"claude", "git", "cd", "ollama", "jq", "systemctl", "openssl", "kill", "sudo", "python3", "scp"}
+INSIDE = {"curl", "cat", "tail", "mkdir", "cp", ".venv/bin/python"}
+FRAME = "plugins: [models, translation]\n"
+"""What a part of a pipeline file needs to be a whole one."""
+
+CHANGING = (
+    (re.compile(r"127\.0\.0\.1:\d+"), ADDRESS),
+    (re.compile(r"\b(req|msg)_[0-9a-f]{24}"), r"\1_"),
+    (re.compile(r"pk-[\w-]{43}"), "pk-"),
+    (re.compile(r"sha256:[0-9a-f]{64}"), "sha256:"),
+    (re.compile(r'"(time|agent|generation)":"[^"]*"'), r'"\1":""'),
+    (re.compile(r'"(first_event|total)":[\d.]+'), r'"\1":0'),
+    (re.compile(r"^date: .*$", re.MULTILINE), "date:"),
+    (re.compile(r"\s+$", re.MULTILINE), "\n"),
+)
+"""What differs from run to run."""
+
+
+class Stage:
+    """One page's folder, environment and gateway."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._env: dict[str, str] = {}
+        self._gateway: RunningGateway | None = None
+        self._unnamed = 0
+        shutil.copytree(ROOT / "pipelines", root / "pipelines")
+        (root / "plugins").mkdir()
+
+    async def play(self, page: Path) -> None:
+        """Act out a page. Raises AssertionError where it is wrong, with the line."""
+        for block in blocks(page):
+            try:
+                await self._act(block)
+            except (AssertionError, ConfigError, ValueError) as error:
+                raise AssertionError(f"{block.place}: {error}") from error
+
+    async def close(self) -> None:
+        """Stop the gateway, if one runs."""
+        if self._gateway is not None:
+            await self._gateway.close()
+            self._gateway = None
+
+    async def _act(self, block: Block) -> None:
+        match block.language:
+            case "sh":
+                for command in _commands(block.text):
+                    await self._run(command)
+            case "console":
+                for command, expected in _session(block.text):
+                    output = await self._run(command)
+                    assert output is None or _alike(output, expected), f"`{command}` says:\n{output}"
+            case "yaml":
+                await self._write(block.file or self._next_name(), block.text, wrong=block.wrong)
+            case "json" | "python":
+                json.loads(block.text) if block.language == "json" else compile(block.text, block.place, "exec")
+                if block.file:
+                    await self._write(block.file, block.text)
+            case language:
+                assert language in ("text", "ini", "nginx"), f"nobody knows what to do with {language!r}"
+
+    # ------------------------------------------------------------ files
+
+    def _next_name(self) -> str:
+        self._unnamed += 1
+        return f"unnamed/pipelines/page{self._unnamed}.yaml"
+
+    async def _write(self, name: str, text: str, *, wrong: bool = False) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_text() if path.exists() else None
+        path.write_text(text)
+        if path.suffix == ".yaml":
+            with pytest.raises(ConfigError) if wrong else nullcontext():
+                self._check_yaml(path, text)
+        if self._gateway is not None and before != text:
+            await self._taken_over(self._gateway.host, path)
+
+    def _check_yaml(self, path: Path, text: str) -> None:
+        env = {**dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "a-key"), **self._env}
+        document = Document.parse(text, path.name, env)
+        assert not document.problems, document.problems[0]
+        if "keys" in document.data:
+            _converted(document, KeysFile)
+        elif path.name == "gateway.yaml" or "bind" in document.data:
+            _converted(document, GatewayFile)
+        else:
+            path.write_text(text if "plugins" in document.data else text + FRAME)
+            compiled(path, env)
+
+    async def _taken_over(self, host: Host, path: Path) -> None:
+        """Wait until a running gateway has noticed a change of one of its files."""
+        if path not in {file.resolve() for file in host.current.watched}:
+            return
+        before = (host.current, host.reload_problem)
+        async with asyncio.timeout(PATIENCE):
+            while (host.current, host.reload_problem) == before:  # noqa: ASYNC110 - only the log announces it
+                await asyncio.sleep(0.05)
+
+    # ------------------------------------------------------------ commands
+
+    async def _run(self, command: str) -> str | None:
+        """What a command prints; None if it is none of ours."""
+        program, *arguments = shlex.split(command, comments=True)
+        if program == "export":
+            self._env.update(_assignments(arguments))
+            return ""
+        if program == "make":
+            return await self._make(arguments)
+        if program == ".venv/bin/penstock":
+            return await self._penstock(arguments)
+        if program in OUTSIDE or arguments[:2] == ["-m", "pip"]:
+            return None
+        assert program in INSIDE, f"nobody knows the program {program!r}"
+        return await self._shell(command)
+
+    async def _make(self, arguments: list[str]) -> str | None:
+        targets = [argument for argument in arguments if "=" not in argument]
+        makefile = (ROOT / "Makefile").read_text("utf-8")
+        assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets), f"no target {targets}"
+        if targets != ["run"]:
+            return None
+        values = _assignments(arguments)
+        place = values.get("PIPELINE", "pipelines/solo.yaml")
+        return await self._penstock(["serve", place, *shlex.split(values.get("ARGS", ""))])
+
+    async def _penstock(self, arguments: list[str]) -> str:
+        name, *rest = arguments
+        command = penstock_command.commands[name]
+        options = command.make_context(name, list(rest)).params
+        if name == "serve":
+            return await self._serve(self.root / options["place"], options["bind"] or ADDRESS)
+        place = os.path.relpath(self.root / options["place"])
+        rest = [place if Path(word) == options["place"] else word for word in rest]
+        output: str = CliRunner(env={**dict.fromkeys(os.environ), **self._env}).invoke(command, rest).output
+        return output.replace(os.path.relpath(self.root) + "/", "")
+
+    async def _serve(self, place: Path, bind: str) -> str:
+        await self.close()
+        gateway = RunningGateway(Place(self.root, "none", {}), {})
+        gateway.host = Host(place, self._env, public=not is_loopback(bind))
+        try:
+            await gateway.start()
+        except ConfigError as error:
+            return str(error).replace(f"{self.root}/", "")
+        self._gateway = gateway
+        return "\n".join(await banner(gateway.host, gateway.url))
+
+    async def _shell(self, command: str) -> str:
+        address = self._gateway.url.removeprefix("http://") if self._gateway else ADDRESS
+        line = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-ec", line),
+            cwd=self.root,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.root), **self._env},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(PATIENCE):
+            output, _ = await process.communicate()
+        assert process.returncode == 0, f"`{command}` fails: {output.decode()}"
+        return output.decode()
+
+
+def _converted(document: Document, kind: type[Any]) -> None:
+    _, problems = convert(document, (), kind, decode_hook())
+    assert not problems, problems[0]
+
+
+def _assignments(words: Iterable[str]) -> dict[str, str]:
+    return {name: value for name, sign, value in (word.partition("=") for word in words) if sign}
+
+
+def _commands(text: str) -> Iterator[str]:
+    """The commands of a block: a line each, or several that end in a backslash."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield line
+
+
+def _session(text: str) -> Iterator[tuple[str, str]]:
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.replace("\\\n", " ").partition("\n")
+        yield command, output
+
+
+def _alike(output: str, expected: str) -> bool:
+    pattern = re.escape(_constant(expected)).replace(re.escape("..."), ".*?")
+    return re.fullmatch(pattern, _constant(output), re.DOTALL) is not None
+
+
+def _constant(text: str) -> str:
+    for pattern, value in CHANGING:
+        text = pattern.sub(value, text)
+    return text.replace("\r", "").strip()

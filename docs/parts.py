@@ -67,9 +67,9 @@ def _error(kind: type[penstock.GatewayError]) -> tuple[str, ...]:
     return f"`{kind.__name__}`", f"`{kind.kind}`", ", ".join(says), "yes" if made.retryable else "no", meaning
 
 
-def _names(module: str) -> str:
-    """The public names of one module of the core."""
-    return f"```python\n{stubs(module)}\n```"
+def _names(place: str) -> str:
+    """The public names of a module of the core, or one of them."""
+    return f"```python\n{stubs(place)}\n```"
 
 
 def _plugins() -> str:

@@ -19,10 +19,11 @@ def public_names() -> dict[str, str]:
     return {name: home.removeprefix("penstock").removeprefix(".") for name, home in homes.items()}
 
 
-def stubs(module: str) -> str:
-    """The names of one module that plugins may use, in the order of the source."""
+def stubs(place: str) -> str:
+    """The names of a module that plugins may use, in the order of the source; of `module.Name` that one."""
+    module, _, only = place.partition(".")
     public, body = public_names(), _tree(module).body
-    names = {name for name, home in public.items() if home == module}
+    names = {only} if only else {name for name, home in public.items() if home == module}
     if module in public:
         names = {node.name for node in body if isinstance(node, Definition) and node.name[0] != "_"}
     return formatted("\n\n".join(_stub(node, after) for node, after in _defined(body, names)))

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -55,6 +55,13 @@ CHANGING = (
 """What differs from run to run."""
 
 
+class Ran(NamedTuple):
+    """What a command did: its output, None if it is not known, and whether it was content."""
+
+    output: str | None
+    content: bool = True
+
+
 class Stage:
     """One page's folder, environment and gateway."""
 
@@ -84,10 +91,11 @@ class Stage:
         match block.language:
             case "sh":
                 for command in _commands(block.text):
-                    await self._run(command)
+                    ran = await self.run(command)
+                    assert ran.content, f"`{command}` fails:\n{ran.output}"
             case "console":
                 for command, expected in _session(block.text):
-                    output = await self._run(command)
+                    output = (await self.run(command)).output
                     assert output is None or _alike(output, expected), f"`{command}` says:\n{output}"
             case "yaml":
                 await self._write(block.file or self._next_name(), block.text, wrong=block.wrong)
@@ -138,32 +146,32 @@ class Stage:
 
     # ------------------------------------------------------------ commands
 
-    async def _run(self, command: str) -> str | None:
-        """What a command prints; None if it is none of ours."""
+    async def run(self, command: str) -> Ran:
+        """Run a command if it is one of ours. Raises AssertionError for a program that nobody knows."""
         program, *arguments = shlex.split(command, comments=True)
         if program == "export":
             self._env.update(_assignments(arguments))
-            return ""
+            return Ran("")
         if program == "make":
             return await self._make(arguments)
         if program == ".venv/bin/penstock":
             return await self._penstock(arguments)
         if program in OUTSIDE or arguments[:2] == ["-m", "pip"]:
-            return None
+            return Ran(None)
         assert program in INSIDE, f"nobody knows the program {program!r}"
         return await self._shell(command)
 
-    async def _make(self, arguments: list[str]) -> str | None:
+    async def _make(self, arguments: list[str]) -> Ran:
         targets = [argument for argument in arguments if "=" not in argument]
         makefile = (ROOT / "Makefile").read_text("utf-8")
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets), f"no target {targets}"
         if targets != ["run"]:
-            return None
+            return Ran(None)
         values = _assignments(arguments)
         place = values.get("PIPELINE", "pipelines/solo.yaml")
         return await self._penstock(["serve", place, *shlex.split(values.get("ARGS", ""))])
 
-    async def _penstock(self, arguments: list[str]) -> str:
+    async def _penstock(self, arguments: list[str]) -> Ran:
         name, *rest = arguments
         command = penstock_command.commands[name]
         options = command.make_context(name, list(rest)).params
@@ -171,21 +179,22 @@ class Stage:
             return await self._serve(self.root / options["place"], options["bind"] or ADDRESS)
         place = os.path.relpath(self.root / options["place"])
         rest = [place if Path(word) == options["place"] else word for word in rest]
-        output: str = CliRunner(env={**dict.fromkeys(os.environ), **self._env}).invoke(command, rest).output
-        return output.replace(os.path.relpath(self.root) + "/", "")
+        result = CliRunner(env={**dict.fromkeys(os.environ), **self._env}).invoke(command, rest)
+        return Ran(result.output.replace(os.path.relpath(self.root) + "/", ""), result.exit_code == 0)
 
-    async def _serve(self, place: Path, bind: str) -> str:
-        await self.close()
+    async def _serve(self, place: Path, bind: str) -> Ran:
         gateway = RunningGateway(Place(self.root, "none", {}), {})
         gateway.host = Host(place, self._env, public=not is_loopback(bind))
         try:
             await gateway.start()
         except ConfigError as error:
-            return str(error).replace(f"{self.root}/", "")
+            what = str(error).replace(f"{self.root}/", "")
+            return Ran(f"{what}\n{len(error.problems)} mistake; nothing was started", content=False)
+        await self.close()
         self._gateway = gateway
-        return "\n".join(await banner(gateway.host, gateway.url))
+        return Ran("\n".join(await banner(gateway.host, gateway.url)))
 
-    async def _shell(self, command: str) -> str:
+    async def _shell(self, command: str) -> Ran:
         address = self._gateway.url.removeprefix("http://") if self._gateway else ADDRESS
         line = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
         process = await asyncio.create_subprocess_exec(
@@ -197,8 +206,7 @@ class Stage:
         )
         async with asyncio.timeout(PATIENCE):
             output, _ = await process.communicate()
-        assert process.returncode == 0, f"`{command}` fails: {output.decode()}"
-        return output.decode()
+        return Ran(output.decode(), process.returncode == 0)
 
 
 def _converted(document: Document, kind: type[Any]) -> None:

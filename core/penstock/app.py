@@ -2,7 +2,7 @@
 
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ def make_app(host: Host) -> Quart:
     app.add_url_rule("/<path:path>", "all", handle, methods=_METHODS, strict_slashes=False)
 
     @app.while_serving
-    async def watch() -> AsyncIterator[None]:
+    async def watch() -> AsyncGenerator[None]:
         watching = host.spawn(host.watch(), "watch files")
         yield
         watching.cancel()

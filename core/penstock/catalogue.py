@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -200,7 +200,12 @@ class Catalogue:
         return presets
 
     def _points(self, group: str) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=group)}
+        return {point.name: point for point in self._installed.select(group=group)}
+
+    @cached_property
+    def _installed(self) -> EntryPoints:
+        """All entry points there are; looking for them reads a file of every installed distribution."""
+        return cast("EntryPoints", entry_points())
 
 
 def _is_module(path: Path) -> bool:

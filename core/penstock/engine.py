@@ -103,9 +103,7 @@ class Run:
             else:
                 reply = await self._whole()
         except Exception as error:
-            failure = error if isinstance(error, GatewayError) else self._blame("", error)
-            self._failed(failure)
-            answer = exchange.protocol.error(failure, exchange.id)
+            answer = exchange.protocol.error(self._failed(error), exchange.id)
             reply = Reply(answer.status, answer.headers, answer.body)
         exchange.status = reply.status
         return reply
@@ -120,8 +118,8 @@ class Run:
         self._release()
         exchange = self._exchange
         exchange.ended = self._clock()
-        if exchange.outcome == "open":
-            exchange.outcome = "cancelled"
+        if exchange.outcome == "open":  # after its end an answer lacks nothing, even if its stream is still open
+            exchange.outcome = "ok" if exchange.stop_reason else "cancelled"
         self._spawn(self._complete(), f"complete {exchange.id}")
 
     async def _streamed(self) -> Reply:
@@ -171,13 +169,8 @@ class Run:
             if out := b"".join(map(encoder.encode, delivery.end())):
                 yield out
             self._exchange.outcome = "ok"
-        except GatewayError as error:
-            self._failed(error)
-            yield encoder.fail(error)
         except Exception as error:
-            failure = self._blame("", error)
-            self._failed(failure)
-            yield encoder.fail(failure)
+            yield encoder.fail(self._failed(error))
         finally:
             self.close()
 
@@ -189,9 +182,8 @@ class Run:
                 await asyncio.wait({work}, timeout=self._course.timing.ping)
             try:
                 work.result()
-            except GatewayError as error:
-                self._failed(error)
-                yield encoder.fail(error)
+            except Exception as error:
+                yield encoder.fail(self._failed(error))
             else:
                 async for out in self._stream(encoder):
                     yield out
@@ -389,9 +381,12 @@ class Run:
         detail = f"{type(error).__name__}: {error} ({place})"
         return Internal(f"internal error in {where}; the log has request {self._exchange.id}", detail=detail)
 
-    def _failed(self, error: GatewayError) -> None:
-        self._exchange.error = error
+    def _failed(self, error: Exception) -> GatewayError:
+        """Note how the exchange has ended, with an error for the client."""
+        failure = error if isinstance(error, GatewayError) else self._blame("", error)
+        self._exchange.error = failure
         self._exchange.outcome = "error"
+        return failure
 
     def _switch_plan(self, team: str) -> None:
         self._plan = self._course.team_plans.get(team, self._plan)

@@ -4,7 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -16,6 +16,12 @@ T = TypeVar("T")
 
 Fact = Literal["principal", "targets"]
 """What an exchange lacks at the start and a step can provide: who is asking, and where to go."""
+
+
+class Clock(Protocol):
+    """Tells the time in seconds; it never goes back."""
+
+    def __call__(self) -> float: ...
 
 
 class Plugin(msgspec.Struct, eq=False, kw_only=True, forbid_unknown_fields=True, dict=True, weakref=True):
@@ -34,7 +40,7 @@ class Plugin(msgspec.Struct, eq=False, kw_only=True, forbid_unknown_fields=True,
     step: ClassVar[str]
     log: ClassVar[logging.LoggerAdapter[logging.Logger]]
     store: ClassVar[Store]
-    clock: ClassVar[Callable[[], float]]
+    clock: ClassVar[Clock]
     folder: ClassVar[Path]
 
 

@@ -171,6 +171,8 @@ class _Reader:
         name, options, preset = self._name, self._options, self._preset
         models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
         title = preset.title or name
+        quirks = self._quirks(protocol, {}, "quirks")
+        numbered = enumerate(models) if quirks is not None else ()
         return Upstream(
             name=name,
             protocol=protocol,
@@ -178,8 +180,10 @@ class _Reader:
             models=tuple(model.info(name, title) for model in models),
             credential=credential.source,
             missing=credential.missing,
-            quirks=self._quirks(protocol),
-            model_quirks={model.id: self._quirks(protocol, model.quirks) for model in models if model.quirks},
+            quirks=quirks,
+            model_quirks={
+                m.id: self._quirks(protocol, m.quirks, "models", n, "quirks") for n, m in numbered if m.quirks
+            },
         )
 
     def _reach(self, protocol: UpstreamProtocol, key: Secret) -> Reach:
@@ -201,9 +205,9 @@ class _Reader:
             ca_file=self._ca_file,
         )
 
-    def _quirks(self, protocol: UpstreamProtocol, of_model: Mapping[str, Any] | None = None) -> Any:
-        merged = {**self._preset.quirks, **self._options.quirks, **(of_model or {})}
-        at = ("upstreams", self._name, "quirks")
+    def _quirks(self, protocol: UpstreamProtocol, of_model: Mapping[str, Any], *field: str | int) -> Any:
+        merged = {**self._preset.quirks, **self._options.quirks, **of_model}
+        at = ("upstreams", self._name, *field)
         value, problems = convert(self._document, at, protocol.quirks, decode_hook(), merged, noun="quirk")
         self.problems += problems
         return value

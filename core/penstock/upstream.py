@@ -40,7 +40,8 @@ class UpstreamAnswer:
 
     async def read_all(self, seconds: float, idle: float) -> bytes:
         """The whole body, in `seconds` and with at most `idle` between bytes. Raises UpstreamFailed, TimedOut."""
-        parts, size, deadline = [], 0, asyncio.get_running_loop().time() + seconds
+        parts: list[bytes] = []
+        size, deadline = 0, asyncio.get_running_loop().time() + seconds
         try:
             while True:
                 async with asyncio.timeout(min(idle, deadline - asyncio.get_running_loop().time())):

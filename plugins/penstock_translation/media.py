@@ -13,7 +13,7 @@ _STREAMS = 1000  # packed streams of a PDF that are looked at, so many bytes of 
 _PACKED = 256 * 1024
 _UNPACKED = 16 * 1024 * 1024
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BARE = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})  # JPEG markers without a length, and filling
+_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 
 
 def picture_size(data: str) -> tuple[int, int] | None:
@@ -83,7 +83,7 @@ def _jpeg(head: bytes) -> tuple[int, int]:
         marker = head[at + 1]
         if marker in _FRAMES:
             return int.from_bytes(head[at + 7 : at + 9], "big"), int.from_bytes(head[at + 5 : at + 7], "big")
-        if marker == 0xFF:
+        if marker == 0xFF:  # filling
             at += 1
         else:
             at += 2 if marker in _BARE else 2 + int.from_bytes(head[at + 2 : at + 4], "big")

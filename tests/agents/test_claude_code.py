@@ -191,9 +191,9 @@ async def test_on_the_simulator_without_any_key(claude: Claude, gateway_process:
 
 async def test_its_model_discovery(claude: Claude, gateway_process: MakeProcess) -> None:
     gate = await gateway_process(SIMULATOR)
-    run = await claude(
-        gate.url, "hello", "--model", "claude-sim-echo", CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY="1"
-    )
+    # Before 2.1.257 the switch against nonessential traffic took the discovery with it.
+    env = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}
+    run = await claude(gate.url, "hello", "--model", "claude-sim-echo", **env)
     assert b"GET /v1/models?limit=1000 HTTP/1.1" in run.sent
     assert run.result["result"].startswith("[simulated]")
 

@@ -67,6 +67,13 @@ def write(root: Path, files: Mapping[str, str | bytes]) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+def install(root: Path, monkeypatch: pytest.MonkeyPatch, entry_points: str) -> None:
+    """Make a distribution `acme` of what lies in `root`, with these entry points, and install it for one test."""
+    metadata = "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n"
+    write(root, {"acme-1.0.dist-info/METADATA": metadata, "acme-1.0.dist-info/entry_points.txt": entry_points})
+    monkeypatch.syspath_prepend(root)
+
+
 def compiled_in(root: Path, files: Mapping[str, str | bytes], env: Mapping[str, str] | None = None) -> list[Pipeline]:
     """The pipelines of `root`/pipelines, with `files` and three local plugins written first."""
     write(root, {**PLUGINS, **files})

@@ -40,11 +40,8 @@ MISTAKES = {
         ["2:10: a pipeline needs `plugins`: a list of steps, such as `- logging`"],
     ),
     "plugins that are not there": (
-        "plugins:\n- knob\n- wizardry: {power: 9}\n",
-        [
-            "3:3: unknown plugin 'knob'; did you mean 'knobs'?",
-            "4:3: unknown plugin 'wizardry'; there are: auth, knobs, logging, meter, models, simulator, translation, who",
-        ],
+        "plugins:\n- knob\n- wh: {name: bob}\n",
+        ["3:3: unknown plugin 'knob'; did you mean 'knobs'?", "4:3: unknown plugin 'wh'; did you mean 'who'?"],
     ),
     "steps that are none": (
         "plugins:\n- 5\n- [knobs]\n- {id: a}\n- knobs: {}\n  who: {}\n",
@@ -128,7 +125,8 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path, name: str) -> None:
 
 def test_the_mistakes_of_all_files_and_of_all_kinds_are_told_at_once(tmp_path: Path) -> None:
     files = {
-        "pipelines/a.yaml": "pth: /\nupstreams: {x: {preset: zia}}\nplugins: [meter, who, knob]\nteams: {t: {who: false}}\n",
+        "pipelines/a.yaml": "pth: /\nupstreams: {x: {preset: zia}}\n"
+        "plugins: [meter, who, knob]\nteams: {t: {who: false}}\n",
         "pipelines/b.yaml": "plugins: [knobs: {ttl: soon}]\n",
         "pipelines/c.yaml": "plugins: [\n",
         "pipelines/gateway.yaml": "wrkers: 2\n",
@@ -227,7 +225,8 @@ def test_upstreams_of_gateway_yaml_are_everybodys_unless_replaced(tmp_path: Path
     files = {
         "pipelines/gateway.yaml": SHARED,
         "pipelines/a.yaml": "plugins: [knobs: {to: [shared, other/glm]}]\n",
-        "pipelines/b.yaml": 'upstreams: {shared: {protocol: openai-chat, url: "https://two.example"}}\nplugins: [knobs: {to: shared}]\n',
+        "pipelines/b.yaml": 'upstreams: {shared: {protocol: openai-chat, url: "https://two.example"}}\n'
+        "plugins: [knobs: {to: shared}]\n",
     }
     first, second = compiled_in(tmp_path, files)
     assert list(first.file.upstreams) == list(second.file.upstreams) == ["shared", "other"]

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,7 +132,22 @@ async def opened(
 async def log_lines(gate: RunningGateway, count: int = 1) -> list[dict[str, Any]]:
     """What the step `logging` has written, once that is `count` lines: it writes after the client has its answer."""
     path: Path = gate.place.folder / "log.jsonl"
+    await until(lambda: len(path.read_text().splitlines()) >= count)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody announces. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
-        while len(lines := path.read_text().splitlines()) < count:
-            await asyncio.sleep(0.002)
-    return [json.loads(line) for line in lines]
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def refused(url: str) -> None:
+    """Wait until a gateway takes no more connections."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await ask(url, method="GET", path="/health")
+            except aiohttp.ClientConnectorError:
+                return

@@ -1,8 +1,8 @@
 """Errors of an upstream that speaks the client's format: unmodified, but for what would send an agent to its login."""
 
-import pytest
-
 import asyncio
+
+import pytest
 
 from penstock.testing import CUT, HANG, RESET, MakeGateway, Reply, ScriptedUpstream, event_stream, html_reply, messages
 from tests.integration.talk import RELAY, ask, events_of, log_lines, opened, prompt
@@ -113,7 +113,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(
 ) -> None:
     reply = messages.stream("hello")
     assert act in (CUT, RESET, HANG)
-    upstream.answers(reply.at(marker, act))  # type: ignore[arg-type]
+    upstream.answers(reply.at(marker, act))
     gate = await gateway(IMPATIENT, url=upstream.url)
     said = await ask(gate.url, prompt(stream=True))
     assert said.status == 200

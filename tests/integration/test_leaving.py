@@ -1,4 +1,4 @@
-"""Clients that leave: the upstream is closed at once, the exchange is logged as cancelled; and many at the same time."""
+"""Clients that leave: the upstream is closed at once, the log says cancelled; and many clients at the same time."""
 
 import asyncio
 import random

@@ -21,7 +21,7 @@ HELLO = messages.stream("hello")
 async def test_a_stale_connection_is_no_failure(gateway: MakeGateway, upstream: ScriptedUpstream, act: object) -> None:
     """The upstream closes a kept connection just as the next request comes in on it."""
     assert act in (CUT, RESET)
-    upstream.answers(HELLO, HELLO.first(act), HELLO)  # type: ignore[arg-type]
+    upstream.answers(HELLO, HELLO.first(act), HELLO)
     gate = await gateway(RELAY, url=upstream.url)
     for _ in range(2):
         said = await ask(gate.url, prompt(stream=True))

@@ -76,11 +76,15 @@ async def streamed(client: AsyncAnthropic, **request: Any) -> Any:
 
 
 async def asked(provider: Provider, stream: bool, *parts: Any, **request: Any) -> Any:
-    """The final message, whichever way it came."""
+    """The final message of these parts, whichever way it came."""
     (provider.stream if stream else provider.whole)(*parts)
+    return await finished(provider.client, stream, model="model-a", **request)
+
+
+async def finished(client: AsyncAnthropic, stream: bool, **request: Any) -> Any:
     if stream:
-        return await streamed(provider.client, model="model-a", **HELLO, **request)
-    return await provider.client.messages.create(model="model-a", **HELLO, **request)
+        return await streamed(client, **HELLO, **request)
+    return await client.messages.create(**HELLO, **request)
 
 
 BOTH = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -151,10 +155,7 @@ async def test_a_second_turn_with_results(provider: Provider) -> None:
 async def test_errors(provider: Provider, stream: bool, status: int, error: type[anthropic.APIStatusError]) -> None:
     provider.error(status, "a message for people")
     with pytest.raises(error, match="a message for people") as raised:
-        if stream:
-            await streamed(provider.client, model="model-a", **HELLO)
-        else:
-            await provider.client.messages.create(model="model-a", **HELLO)
+        await finished(provider.client, stream, model="model-a")
     assert raised.value.status_code == status
     assert raised.value.request_id
 
@@ -230,10 +231,7 @@ async def test_errors_of_the_simulator(
     gate = await gateway(SIMULATOR)
     async with sdk(gate.url) as client:
         with pytest.raises(error):
-            if stream:
-                await streamed(client, model=model, **HELLO)
-            else:
-                await client.messages.create(model=model, **HELLO)
+            await finished(client, stream, model=model)
 
 
 async def test_a_simulated_stream_that_breaks_off(gateway: MakeGateway) -> None:

@@ -1,12 +1,10 @@
 """A pipeline with keys: who is asking decides what runs, and nobody else gets in."""
 
-import asyncio
-
 import pytest
 
-from penstock.testing import PATIENCE, MakeGateway, ScriptedUpstream, messages
+from penstock.testing import MakeGateway, ScriptedUpstream, messages
 from penstock_auth.keys import hash_of, new_key
-from tests.integration.talk import ask, log_lines, prompt
+from tests.integration.talk import ask, log_lines, prompt, until
 
 TEAM = """
 path: /team
@@ -105,9 +103,7 @@ async def test_a_changed_keys_file_is_noticed(gateway: MakeGateway, upstream: Sc
     request = prompt(model="claude-any")
     before = gate.host.current
     gate.place.write(f'keys: [{{hash: "{hash_of(CAROL)}", user: carol}}]\n', "keys.yaml")
-    async with asyncio.timeout(PATIENCE):
-        while gate.host.current is before:
-            await asyncio.sleep(0.02)
+    await until(lambda: gate.host.current is not before)
     assert (await ask(gate.url, request, path="/team/v1/messages", headers=bearer(CAROL))).status == 200
     assert (await ask(gate.url, request, path="/team/v1/messages", headers=bearer(ALICE))).status == 401
     gate.place.write("keys: [{hash: nonsense, user: dave}]\n", "keys.yaml")

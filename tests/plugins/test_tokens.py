@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -142,3 +142,290 @@ SAMPLES = {
     "listing": (LISTING, 185),
     "random": (RANDOM, 738),
 }
+
+
+@pytest.fixture
+def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine where the extra [tokens] is not installed."""
+    monkeypatch.setitem(sys.modules, "bpe_openai", None)
+    tokens._encoder.cache_clear()
+    yield
+    tokens._encoder.cache_clear()
+
+
+def prompt(*content: Block) -> Prompt:
+    return Prompt(messages=(Message("user", (TextBlock("Look at this:"), *content)),))
+
+
+def cost(*content: Block, model: str = GPT) -> int:
+    """What blocks add to a prompt."""
+    return count(prompt(*content), model) - count(prompt(), model)
+
+
+# ---------------------------------------------------------------- texts
+
+
+@pytest.mark.usefixtures("without_extra")
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_estimate_is_within_15_percent(name: str) -> None:
+    text, exact = SAMPLES[name]
+    assert count_text(text, GPT) == pytest.approx(exact, rel=0.15)
+    assert count_text(text * 20, GPT) == pytest.approx(exact * 20, rel=0.15)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_with_the_extra_the_count_is_exact(name: str) -> None:
+    pytest.importorskip("bpe_openai", reason="needs the extra [tokens]")
+    text, exact = SAMPLES[name]
+    assert count_text(text, GPT) == exact
+    assert count_text(text, NEW_CLAUDE) > exact * 1.3
+
+
+def test_with_the_extra_a_long_text_is_counted_in_pieces() -> None:
+    pytest.importorskip("bpe_openai", reason="needs the extra [tokens]")
+    assert count_text(ENGLISH * 2000, GPT) == pytest.approx(count_text(ENGLISH * 20, GPT) * 100, rel=0.001)
+    assert count_text("\U0001f9ff" * 200_000, GPT) > 200_000
+
+
+def test_the_extra_is_not_loaded_before_the_first_count() -> None:
+    program = "import sys, penstock_translation; sys.exit('bpe_openai' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.usefixtures("without_extra")
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        (ENGLISH, ["minimax-m2", GPT, "deepseek-v3.2", "gemini-3-pro", OLD_CLAUDE, NEW_CLAUDE]),
+        (CHINESE, ["kimi-k2", "qwen3-coder", "glm-4.6", "gemini-3-pro", GPT, "gpt-4-turbo", OLD_CLAUDE]),
+    ],
+)
+def test_families_differ_as_their_tokenizers_do(text: str, order: list[str]) -> None:
+    counts = [count_text(text, model) for model in order]
+    assert counts == sorted(set(counts)), dict(zip(order, counts, strict=True))
+
+
+@pytest.mark.usefixtures("without_extra")
+@pytest.mark.parametrize(
+    ("model", "like"),
+    [
+        ("claude-3-5-sonnet-20241022", OLD_CLAUDE),
+        ("claude-opus-4-20250514", OLD_CLAUDE),
+        ("claude-opus-4-6", OLD_CLAUDE),
+        ("claude-4.5-sonnet", OLD_CLAUDE),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", OLD_CLAUDE),
+        ("claude-opus-4-7", NEW_CLAUDE),
+        ("anthropic/claude-opus-4.8", NEW_CLAUDE),
+        ("claude-opus-4-10", NEW_CLAUDE),
+        ("claude-sonnet-5-20260630", NEW_CLAUDE),
+        ("claude-fable-5", NEW_CLAUDE),
+        ("claude-qwen3-coder", "qwen3-coder"),
+        ("moonshotai/Kimi-K2-Instruct", "kimi-k2"),
+        ("gpt-4o-mini", GPT),
+        ("gpt-4.1", GPT),
+        ("gpt-4-0613", "gpt-3.5-turbo"),
+        ("something-new", GPT),
+    ],
+)
+def test_a_family_is_recognised_by_the_models_name(model: str, like: str) -> None:
+    assert count_text(ENGLISH + CHINESE, model) == count_text(ENGLISH + CHINESE, like)
+
+
+@pytest.mark.usefixtures("without_extra")
+@given(st.text(st.characters(), max_size=200))
+def test_any_text_has_tokens_but_not_more_than_bytes(text: str) -> None:
+    tokens_, size = count_text(text, GPT), len(text.encode("utf-8", "replace"))
+    assert isinstance(tokens_, int)
+    assert bool(text) <= tokens_ <= 3 * size
+
+
+@pytest.mark.usefixtures("without_extra")
+@pytest.mark.parametrize(
+    "unit", ["a", " ", "\n", "aA", "a0", ".", "a.", "=\n", "中", "\u2500", "é", "\U0001f600", "\ud800"]
+)
+def test_no_text_takes_long(unit: str) -> None:
+    text = unit * (1_000_000 // len(unit))
+    started = time.perf_counter()
+    assert count_text(text, GPT) > 100
+    assert time.perf_counter() - started < 2, "a megabyte takes about 0.03 s"
+
+
+# ---------------------------------------------------------------- prompts
+
+WEATHER = Tool(
+    "get_weather",
+    "Get the current weather in a given location",
+    msgspec.Raw(
+        b'{"type":"object","properties":{"location":{"type":"string","description":"The city and state, e.g. San '
+        b'Francisco, CA"}},"required":["location"]}'
+    ),
+)
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_the_examples_of_anthropics_documentation() -> None:
+    """platform.claude.com, page on token counting: 14 and 403 tokens."""
+    hello = Prompt((TextBlock("You are a scientist"),), (Message("user", (TextBlock("Hello, Claude"),)),))
+    assert count(hello, NEW_CLAUDE) == pytest.approx(14, abs=7)
+    question = (TextBlock("What's the weather like in San Francisco?"),)
+    weather = Prompt(messages=(Message("user", question),), tools=(WEATHER,))
+    assert count(weather, NEW_CLAUDE) == pytest.approx(403, rel=0.15)
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_everything_in_a_prompt_is_counted() -> None:
+    words, exact = SAMPLES["english"]
+    schema = msgspec.Raw(msgspec.json.encode({"description": words}))
+    near = pytest.approx(exact, rel=0.2)
+    empty = count(Prompt(), GPT)
+    assert 0 < empty < 10
+    assert count(Prompt(system=(TextBlock(words),)), GPT) - empty == near
+    assert count(Prompt(tools=(Tool("a", words),)), GPT) - count(Prompt(tools=(Tool("a"),)), GPT) == near
+    assert count(Prompt(tools=(Tool("a", schema=schema),)), GPT) - empty == near
+    assert count(Prompt(output_schema=schema), GPT) - empty == near
+    for block in (
+        TextBlock(words),
+        ThinkingBlock(words),
+        OtherBlock("search_result", words),
+        DocumentBlock(text=words),
+        DocumentBlock("text/plain", base64.b64encode(words.encode()).decode()),
+        ToolUseBlock("toolu_1", "write", schema),
+        ToolResultBlock("toolu_1", (TextBlock(words),)),
+    ):
+        assert cost(block) == near, block
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_a_message_costs_a_few_tokens_itself() -> None:
+    one, three = (Prompt(messages=(Message("user", (TextBlock("word"),)),) * times) for times in (1, 3))
+    assert 2 * 4 <= count(three, GPT) - count(one, GPT) <= 2 * 7
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_what_the_model_does_not_read_is_not_counted() -> None:
+    sealed = ThinkingBlock("Let me see.", signature=RANDOM * 10)
+    assert cost(sealed) == cost(ThinkingBlock("Let me see."))
+    assert cost(ThinkingBlock(redacted=RANDOM * 10)) <= 1
+
+
+# ---------------------------------------------------------------- pictures and documents
+
+
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5x", 13, b"IHDR", width, height)
+
+
+def picture(content: bytes) -> ImageBlock:
+    return ImageBlock("image/whatever", base64.b64encode(content).decode())
+
+
+def vp8x(width: int, height: int) -> bytes:
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0" + size + bytes(30)
+
+
+def vp8l(width: int, height: int) -> bytes:
+    bits = (width - 1) | (height - 1) << 14
+    return b"RIFF\x40\0\0\0WEBPVP8L\x20\0\0\0\x2f" + bits.to_bytes(4, "little") + bytes(30)
+
+
+def vp8(width: int, height: int) -> bytes:
+    return b"RIFF\x40\0\0\0WEBPVP8 \x20\0\0\0\x10\x02\0\x9d\x01\x2a" + struct.pack("<HH", width, height) + bytes(30)
+
+
+def gif(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(10)
+
+
+def jpeg(width: int, height: int, frame: int = 0xC0) -> bytes:
+    preview = b"\xff\xe1" + struct.pack(">H", 60_000) + b"\xff\xc0\0\x11\x08\0\x10\0\x10" + bytes(60_000 - 11)
+    tables = b"\xff\xff\xdb\0\x04ab" + b"\xff\xc4\0\x03x"
+    return (
+        b"\xff\xd8" + preview + tables + b"\xff" + bytes([frame]) + struct.pack(">HBHH", 17, 8, height, width) + b"\x03"
+    )
+
+
+FORMATS: list[Callable[[int, int], bytes]] = [
+    png,
+    gif,
+    vp8x,
+    vp8l,
+    vp8,
+    jpeg,
+    lambda width, height: jpeg(width, height, 0xC2),
+]
+
+
+@pytest.mark.parametrize("make", FORMATS)
+def test_the_size_of_a_picture_decides_in_every_format(make: Callable[[int, int], bytes]) -> None:
+    assert cost(picture(make(1000, 600))) == 800
+    assert cost(picture(make(75, 100))) == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "old", "new"),
+    [
+        ((1, 1), 1, 1),
+        ((1000, 1000), 1334, 1334),
+        ((1600, 1200), 1600, 2560),
+        ((8000, 6000), 1600, 4784),
+        ((8000, 100), 41, 111),
+    ],
+)
+def test_a_picture_is_scaled_down_to_what_the_model_sees(size: tuple[int, int], old: int, new: int) -> None:
+    image = picture(png(*size))
+    assert (cost(image, model=OLD_CLAUDE), cost(image, model=NEW_CLAUDE)) == (old, new)
+    assert cost(ToolResultBlock("t", (image,)), model=OLD_CLAUDE) == pytest.approx(old, abs=12)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        ImageBlock(url="https://example.com/a.png"),
+        ImageBlock("image/png", "no base64 at all ☃"),
+        ImageBlock("image/png", base64.b64encode(png(0, 10)).decode()),
+        ImageBlock("image/png", base64.b64encode(png(10, 10)[:20]).decode()),
+        ImageBlock("image/jpeg", base64.b64encode(jpeg(10, 10)[:1000]).decode()),
+        ImageBlock("image/bmp", base64.b64encode(b"BM" + bytes(100)).decode()),
+        OtherBlock("image"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_counts_as_a_usual_one(block: Block) -> None:
+    assert cost(block) == 1500
+
+
+def pdf(pages: int, packed: bool = False, line_end: bytes = b"\n") -> bytes:
+    objects = b"<< /Type /Pages /Count 9 >>" + b"<</Type/Page /Parent 1 0 R>>\n<< /Type  /PageLabel >>" * pages
+    if packed:
+        head = b"4 0 obj << /Type /ObjStm /Filter /FlateDecode /N 3 >>" + line_end + b"stream" + line_end
+        objects = head + zlib.compress(objects) + b"\nendstream\n"
+    return b"%PDF-1.5\n" + objects + b"\n%%EOF"
+
+
+@pytest.mark.parametrize(
+    ("content", "pages"),
+    [
+        (pdf(3), 3),
+        (pdf(12, packed=True), 12),
+        (pdf(2, packed=True, line_end=b"\r\n") + pdf(5, packed=True) + pdf(1), 8),
+        (pdf(0), 1),
+        (pdf(3, packed=True).replace(b"stream\nx", b"stream\n!"), 1),
+        (b"garbage", 1),
+        (b"", 1),
+    ],
+)
+def test_a_pdf_counts_by_its_pages(content: bytes, pages: int) -> None:
+    data = base64.b64encode(content).decode() or "%"
+    assert cost(DocumentBlock("application/pdf", data)) == pytest.approx(2000 * pages, abs=2)
+
+
+def test_a_document_that_is_elsewhere_counts_as_a_page() -> None:
+    assert cost(DocumentBlock(url="https://example.com/a.pdf")) == pytest.approx(2000, abs=2)
+
+
+def test_a_pdf_cannot_be_made_expensive() -> None:
+    bomb = b"/ObjStm stream\n" + zlib.compress(bytes(20_000_000), 9)
+    started = time.perf_counter()
+    for content in (bomb * 500, b"/ObjStm" * 1_000_000, b"/ObjStm stream\n" * 500_000, b"/Type" + b" " * 5_000_000):
+        assert cost(DocumentBlock("application/pdf", base64.b64encode(content).decode())) < 2010
+    assert time.perf_counter() - started < 5, "all together take about 0.3 s"

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import completion_create_params as params
 from pydantic import TypeAdapter
@@ -317,11 +317,12 @@ def test_error(case: Case) -> None:
 
 # ---------------------------------------------------------------- whatever else an upstream may send
 
-WORDS = st.sampled_from(
+NAMES = (
     "id index type name function arguments tool_calls extra_content content text thinking summary reasoning refusal "
     "reasoning_content reasoning_details choices delta message finish_reason stop_reason usage prompt_tokens x_groq "
-    "completion_tokens prompt_tokens_details cached_tokens model object error code detail metadata raw".split()
+    "completion_tokens prompt_tokens_details cached_tokens model object error code detail metadata raw"
 )
+WORDS = st.sampled_from(NAMES.split())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
@@ -333,12 +334,14 @@ CHUNKS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(CHUNKS, max_size=4))
 def test_odd_records_are_read_or_refused(chunks: list[Any]) -> None:
     decode({}, [f"data: {compact(chunk)}\n\n".encode() for chunk in chunks])
     outcome(lambda collect: collect(CHAT.read_answer(exchange_of({}), compact(chunks[:1]).encode(), ChatQuirks())))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CASES.glob("stream_*.json"))), st.data())
 def test_damaged_streams_are_read_or_refused(file: Path, data: st.DataObject) -> None:
     case = json.loads(file.read_bytes())
@@ -349,6 +352,7 @@ def test_damaged_streams_are_read_or_refused(file: Path, data: st.DataObject) ->
     decode(case, [whole[:start] + damage + whole[end:]])
 
 
+@settings(deadline=None)
 @given(st.integers(300, 599), JSON | RECORDS)
 def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     error = CHAT.read_error(status, {"retry-after": "1"}, compact(body).encode())

@@ -1,8 +1,11 @@
 """`penstock serve`: check the files, start the server, greet the newcomer."""
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -42,6 +45,8 @@ def serve_forever(
 
     async def application() -> Application:
         await host.start()
+        with suppress(NotImplementedError):  # a platform without SIGHUP still has the watcher
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, host)
         return make_app(host)
 
     def ready(addresses: list[str]) -> None:
@@ -51,6 +56,10 @@ def serve_forever(
             click.echo(f"penstock serves at {addresses[0]} with {options.workers} workers")
 
     run(options, application, ready)
+
+
+def _reload(host: Host) -> None:
+    host.spawn(host.reload(), "reload")
 
 
 async def _greet(host: Host, address: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from penstock.testing.upstream import PATIENCE
 
 if TYPE_CHECKING:
-    from penstock.gateway import Host
+    pass
 
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|\[::1\]|localhost):\d+")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -43,7 +43,7 @@ class RunningGateway:
     """A gateway in this process. `host` holds its generations; `place` its files."""
 
     def __init__(self, place: Place, env: Mapping[str, str]) -> None:
-        from penstock.gateway import Host
+        from penstock.gateway import Host  # here and below: pytest loads this module in every run
 
         self.place = place
         self.url = ""

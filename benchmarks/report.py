@@ -63,7 +63,8 @@ def lines(workload: Workload, rounds: Sequence[Round]) -> list[Line]:
     cpu = (scale * median(r.floor.cpu for r in rounds), scale * median(r.gateway.cpu for r in rounds))
     found = [Line(title, unit, *cpu, ratio, ratio, workload.bar)]
     found.append(_line("added p50, ms", rounds, lambda s, direct: 1e3 * (s.p50 - direct.p50)))
-    found.append(_line("added p99, ms", rounds, lambda s, direct: 1e3 * (s.p99 - direct.p99)))
+    if workload.requests >= 100:
+        found.append(_line("added p99, ms", rounds, lambda s, direct: 1e3 * (s.p99 - direct.p99)))
     if workload.events:
         found.append(_line("writes per answer", rounds, lambda s, _: s.writes))
     return found

@@ -44,13 +44,13 @@ FRAME = "plugins: [models, translation]\n"
 
 CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), ADDRESS),
-    (re.compile(r"\b(req|msg)_[0-9a-f]{24}"), r"\1_"),
+    (re.compile(r"\b(req|msg|toolu)_[0-9a-f]{24}"), r"\1_"),
     (re.compile(r"pk-[\w-]{43}"), "pk-"),
     (re.compile(r"sha256:[0-9a-f]{64}"), "sha256:"),
     (re.compile(r'"(time|agent|generation)":"[^"]*"'), r'"\1":""'),
     (re.compile(r'"(first_event|total)":[\d.]+'), r'"\1":0'),
     (re.compile(r"^date: .*$", re.MULTILINE), "date:"),
-    (re.compile(r"\s+$", re.MULTILINE), "\n"),
+    (re.compile(r"[ \r]+$", re.MULTILINE), ""),
 )
 """What differs from run to run."""
 
@@ -69,6 +69,7 @@ class Stage:
         self.root = root
         self._env: dict[str, str] = {}
         self._gateway: RunningGateway | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._unnamed = 0
         shutil.copytree(ROOT / "pipelines", root / "pipelines")
         (root / "plugins").mkdir()
@@ -83,9 +84,10 @@ class Stage:
 
     async def close(self) -> None:
         """Stop the gateway, if one runs."""
-        if self._gateway is not None:
+        if self._watching is not None and self._gateway is not None:
+            self._watching.cancel()
             await self._gateway.close()
-            self._gateway = None
+        self._gateway = self._watching = None
 
     async def _act(self, block: Block) -> None:
         match block.language:
@@ -192,13 +194,14 @@ class Stage:
             return Ran(f"{what}\n{len(error.problems)} mistake; nothing was started", content=False)
         await self.close()
         self._gateway = gateway
+        self._watching = gateway.host.spawn(gateway.host.watch(0.02), "look more often than once a second")
         return Ran("\n".join(await banner(gateway.host, gateway.url)))
 
     async def _shell(self, command: str) -> Ran:
         address = self._gateway.url.removeprefix("http://") if self._gateway else ADDRESS
         line = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-ec", line),
+            *("sh", "-ec", line),
             cwd=self.root,
             env={"PATH": os.environ["PATH"], "HOME": str(self.root), **self._env},
             stdout=asyncio.subprocess.PIPE,
@@ -239,4 +242,4 @@ def _alike(output: str, expected: str) -> bool:
 def _constant(text: str) -> str:
     for pattern, value in CHANGING:
         text = pattern.sub(value, text)
-    return text.replace("\r", "").strip()
+    return text.strip()

@@ -10,7 +10,7 @@ from penstock.protocol import Encoder, Piece
 from penstock.sources import SILENCE
 from penstock.validator import Validator
 
-_NOTED: frozenset[type] = frozenset({Start, Usage, Finish, Failed})
+_NOTED: frozenset[type] = frozenset({Start, Usage, Finish})
 _ALL = 1 << 30  # above every position
 
 
@@ -35,6 +35,7 @@ class Delivery:
         self._blame = blame
         self._validator = Validator(sees_deltas=sees_deltas)
         exchange.repairs = self._validator.repairs
+        self.failure: GatewayError | None = None
 
     @property
     def complete(self) -> bool:
@@ -46,23 +47,29 @@ class Delivery:
         return min(seconds, 1.0) if self.complete else seconds
 
     def events(self, pieces: Sequence[Piece]) -> list[Event]:
-        """The pieces' events as they leave."""
+        """The pieces' events as they leave. Raises GatewayError."""
         self._note_time(pieces)
-        return [event for piece in pieces for event in self._passed(piece)]
+        events = [event for piece in pieces for event in self._passed(piece)]
+        if self.failure is not None:
+            raise self.failure
+        return events
 
     def encode(self, pieces: Sequence[Piece], encoder: Encoder) -> bytes:
-        """The pieces as the client's bytes, in one write. Raises GatewayError."""
+        """The pieces as the client's bytes, in one write; up to the `failure`, if one of them brings it."""
         self._note_time(pieces)
         out: list[bytes] = []
-        for piece in pieces:
-            if not piece.events:
-                out.append(piece.raw if self._relay else b"")
-                continue
-            leaving = self._passed(piece)
-            if self._relay and piece.raw and _same(leaving, piece.events):
-                out.append(piece.raw)
-            else:
-                out += map(encoder.encode, leaving)
+        try:
+            for piece in pieces:
+                if not piece.events:
+                    out.append(piece.raw if self._relay else b"")
+                    continue
+                leaving = self._passed(piece)
+                if self._relay and piece.raw and _same(leaving, piece.events):
+                    out.append(piece.raw)
+                else:
+                    out += map(encoder.encode, leaving)
+        except GatewayError as error:
+            self.failure = error
         return b"".join(out)
 
     def unchanged(self, pieces: Sequence[Piece], events: Sequence[Event]) -> bytes | None:
@@ -80,6 +87,9 @@ class Delivery:
         check = self._validator.check
         for event in piece.events:
             kind = type(event)
+            if isinstance(event, Failed):
+                self.failure = event.error
+                break
             if kind in _NOTED:
                 self._note(event)
             if kind in self._listeners:
@@ -127,8 +137,6 @@ class Delivery:
                 exchange.usage = event
             case Finish(reason=reason):
                 exchange.stop_reason = reason
-            case Failed(error=error):
-                raise error
 
 
 def _same(leaving: Sequence[Event], came: Sequence[Event]) -> bool:

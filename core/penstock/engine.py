@@ -166,6 +166,8 @@ class Run:
                     break
                 if out := delivery.encode(pieces, encoder):
                     yield out
+                if delivery.failure is not None:
+                    raise delivery.failure
             if out := b"".join(map(encoder.encode, delivery.end())):
                 yield out
             self._exchange.outcome = "ok"
@@ -294,16 +296,19 @@ class Run:
         quirks = upstream.quirks_of(attempt.target.model or exchange.request.model)
         content_type = answer.headers.get("content-type", "").lower()
         if "event-stream" in content_type:
-            decoder = upstream.protocol.decoder(exchange, self._wanted(attempt), quirks)
-            limits = pool.limits
+            decoder, limits = upstream.protocol.decoder(exchange, self._wanted(attempt), quirks), pool.limits
             return UpstreamStream(answer, decoder, upstream.name, limits.idle, limits.total, self._clock)
         body = await answer.read_all(pool.limits.total, pool.limits.idle)
-        if not body.lstrip().startswith(b"{"):
-            raise UpstreamFailed(
-                f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
-                detail=body[:300].decode(errors="replace"),
-            )
-        return Whole(upstream.protocol.read_answer(exchange, body, quirks), body)
+        looks = body[:100].lstrip()
+        if looks.startswith((b"{", b"[")):
+            return Whole([Piece(upstream.protocol.read_answer(exchange, body, quirks), body)])
+        if looks.startswith((b"data:", b"event:", b":")):
+            decoder = upstream.protocol.decoder(exchange, None, quirks)
+            return Whole([*decoder.feed(body), *decoder.end()])
+        raise UpstreamFailed(
+            f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
+            detail=body[:300].decode(errors="replace"),
+        )
 
     def _relays(self, attempt: Attempt, streamed: bool) -> bool:
         """Whether the upstream's bytes are what the client asked for: its format, and a stream or not."""
@@ -328,7 +333,7 @@ class Run:
         if isinstance(events, AsyncIterable):
             self._source = Generated(events, self._spawn, blame)
         else:
-            self._source = Whole(_listed(events, blame))
+            self._source = Whole([Piece(_listed(events, blame), b"")])
         await self._source.prefetch()
 
     async def _mend(self, error: GatewayError) -> Response:

@@ -96,11 +96,11 @@ class BlockStop(_Event, frozen=True):
 
 
 class Finish(_Event, frozen=True):
-    """The answer is complete. `extra` holds further members of the final record, as JSON by name."""
+    """The answer is complete. `extra` holds further members of the final record, as JSON text by name."""
 
     reason: StopReason = "end_turn"
     stop_sequence: str | None = None
-    extra: dict[str, msgspec.Raw] = {}
+    extra: dict[str, str] = {}
 
 
 class Ping(_Event, frozen=True):

@@ -216,6 +216,8 @@ _SHALLOW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def _fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
+        if not body.isascii():
+            body.decode()  # the shallow decode does not look inside
         return _SHALLOW.decode(body)
     except msgspec.ValidationError:
         raise InvalidRequest("the request body must be a JSON object") from None

@@ -14,7 +14,7 @@ from collections.abc import (
 from typing import Any
 
 from penstock.errors import GatewayError, TimedOut
-from penstock.events import Event, Ping, Start, Usage
+from penstock.events import Event, Failed, Ping, Start, Usage
 from penstock.protocol import Decoder, Piece
 from penstock.upstream import UpstreamAnswer
 
@@ -52,15 +52,24 @@ class Source(ABC):
                 self._ended = True
             elif pieces is not SILENCE:
                 self._held += pieces
-            if any(_begun(piece) for piece in self._held):
+            if _begun(self._held):
                 return
 
     def close(self) -> None:
         """Let go of whatever the pieces came from, here and now."""
 
 
-def _begun(piece: Piece) -> bool:
-    return any(not isinstance(event, _PRELUDE) for event in piece.events) or not piece.events
+def _begun(pieces: Sequence[Piece]) -> bool:
+    """Whether there is something of the answer itself. Raises the failure that came instead."""
+    for piece in pieces:
+        for event in piece.events:
+            if isinstance(event, Failed):
+                raise event.error
+            if not isinstance(event, _PRELUDE):
+                return True
+        if not piece.events:
+            return True
+    return False
 
 
 class UpstreamStream(Source):
@@ -111,11 +120,11 @@ class UpstreamStream(Source):
 
 
 class Whole(Source):
-    """An answer that came at once: `raw` is its body, if it has one."""
+    """An answer that came at once."""
 
-    def __init__(self, events: Iterable[Event], raw: bytes = b"") -> None:
+    def __init__(self, pieces: Iterable[Piece]) -> None:
         super().__init__()
-        self._held = [Piece(tuple(events), raw)]
+        self._held = list(pieces)
         self._ended = True
 
     async def fetch(self, seconds: float) -> Sequence[Piece] | None:

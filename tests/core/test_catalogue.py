@@ -247,4 +247,4 @@ def test_an_installed_thing_whose_module_is_missing_is_named(acme: Catalogue) ->
 def test_a_broken_file_of_presets_is_located(acme: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(CatalogueError) as caught:
         acme.preset("anthropic")
-    assert str(caught.value).startswith(f"{tmp_path}/presets.yaml:1:30: unknown option 'ulr'; did you mean 'url'?")
+    assert str(caught.value).startswith(f"{tmp_path}/presets.yaml:1:29: unknown option 'ulr'; did you mean 'url'?")

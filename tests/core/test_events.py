@@ -41,7 +41,7 @@ ANSWER: list[Event] = [
     BlockStop(2),
     Opaque(b"event: novelty\n\n"),
     Usage(input=3, cache_read=2, cache_write=1, cache_write_1h=4, output=9, reasoning=5),
-    Finish("tool_use", extra={"novelty": msgspec.Raw(b"[1]")}),
+    Finish("tool_use", extra={"novelty": "[1]"}),
 ]
 
 

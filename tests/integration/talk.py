@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from penstock.testing import PATIENCE, RunningGateway
+from penstock.testing import PATIENCE, GatewayProcess, RunningGateway
 
 RELAY = """
 path: /
@@ -129,7 +129,7 @@ async def opened(
         yield response
 
 
-async def log_lines(gate: RunningGateway, count: int = 1) -> list[dict[str, Any]]:
+async def log_lines(gate: RunningGateway | GatewayProcess, count: int = 1) -> list[dict[str, Any]]:
     """What the step `logging` has written, once that is `count` lines: it writes after the client has its answer."""
     path: Path = gate.place.folder / "log.jsonl"
     await until(lambda: len(path.read_text().splitlines()) >= count)

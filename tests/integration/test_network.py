@@ -1,6 +1,7 @@
 """The way to an upstream: kept connections that went stale, proxies from the environment, private certificates."""
 
 import asyncio
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from penstock.listen import listen
 from penstock.testing import CUT, RESET, MakeGateway, ScriptedUpstream, messages
 from tests.integration.talk import RELAY, ask, log_lines, prompt
 
@@ -165,3 +167,19 @@ async def tunnel() -> AsyncIterator[tuple[str, list[str]]]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_small_writes_leave_at_once() -> None:
+    """With Nagle's algorithm each event of a stream could wait 40 ms for the one before it."""
+    delayed: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await delayed.put(not option)
+        writer.close()
+
+    listener = listen("127.0.0.1:0", 1)
+    async with await asyncio.start_server(accepted, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await delayed.get() is False
+        writer.close()

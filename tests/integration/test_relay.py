@@ -1,10 +1,13 @@
 """A client and an upstream of the same format: every byte arrives as it was sent, in both directions."""
 
+import gzip
+import re
+
 import aiohttp
 import pytest
 
-from penstock.testing import MakeGateway, Reply, ScriptedUpstream, event_stream, json_reply, messages
-from tests.integration.talk import RELAY, ask, log_lines, prompt
+from penstock.testing import MakeGateway, Reply, ScriptedUpstream, ToolCall, event_stream, json_reply, messages
+from tests.integration.talk import RELAY, ask, events_of, log_lines, prompt
 
 ROUTED = RELAY.replace("  - translation", "  - models: {routes: {model-a: main/model-b}}\n  - translation")
 LISTENER = """
@@ -117,6 +120,37 @@ async def test_a_whole_answer_arrives_byte_for_byte(
         said = await ask(gate.url, prompt())
         assert (said.status, said.body) == (200, reply.payload)
         assert said.headers["content-type"].startswith("application/json")
+
+
+async def test_a_compressed_answer_is_unpacked(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    """Some upstreams compress whatever they were told."""
+    gate = await gateway(RELAY, url=upstream.url)
+    for reply, stream in ((messages.whole("hello"), False), (messages.stream("hello"), True)):
+        packed = Reply(200, {**reply.headers, "content-encoding": "gzip"}, (gzip.compress(reply.payload),))
+        upstream.answers(packed)
+        said = await ask(gate.url, prompt(stream=stream))
+        assert (said.status, said.body) == (200, reply.payload)
+        assert "content-encoding" not in said.headers
+        assert upstream.calls[-1].header("accept-encoding") == "identity"
+
+
+async def test_a_stream_without_event_lines_gets_them(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    """Agents ignore frames that have none."""
+    reply = messages.stream("hello", ToolCall("Read", {"file": "a.py"}))
+    bare = re.sub(rb"event: .*\n", b"", reply.payload)
+    gate = await gateway(RELAY, url=upstream.url)
+    for payload in (bare, bare.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + bare):
+        upstream.answers(event_stream(payload).split(7))
+        said = await ask(gate.url, prompt(stream=True))
+        assert events_of(said.body) == events_of(reply.payload)
+
+
+async def test_a_long_stream(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    reply = messages.stream(ToolCall("Write", {"content": "é" * 50_000}, size=60))
+    assert len(reply.body) > 5000
+    upstream.answers(reply)
+    gate = await gateway(RELAY, url=upstream.url)
+    assert (await ask(gate.url, prompt(stream=True))).body == reply.payload
 
 
 async def test_headers_of_the_answer(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:

@@ -90,6 +90,18 @@ async def test_a_stream_that_stays_open_after_its_end_is_closed(
     assert (await log_lines(gate))[0]["outcome"] == "ok"
 
 
+async def test_an_answer_without_end_is_ended(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    ping = messages.frame({"type": "ping"})
+    start, rest = messages.stream("hello").payload.split(b"event: content_block_stop")
+    assert rest
+    upstream.always(event_stream(start, *(step for _ in range(500) for step in (ping, 0.02))))
+    gate = await gateway(RELAY.replace("key: upstream-key", "key: k, timeout: 300ms"), url=upstream.url)
+    said = await ask(gate.url, prompt(stream=True))
+    name, data = said.events[-1]
+    assert (name, data["error"]["type"]) == ("error", "timeout_error")
+    assert await upstream.calls[0].over() == "gone"
+
+
 async def test_a_pause_within_a_frame_breaks_no_frame(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
     go_on = asyncio.Event()
     reply = messages.stream("hello")

@@ -1,5 +1,6 @@
 """A client of one format and an upstream of another: requests, answers, streams and errors are translated."""
 
+import json
 import re
 from typing import Any
 
@@ -83,6 +84,7 @@ async def test_a_stream_is_translated(gateway: MakeGateway, upstream: ScriptedUp
     gate = await gateway(CHAT, url=upstream.url)
     said = await ask(gate.url, prompt(stream=True, tools=TOOLS))
     assert said.headers["content-type"].startswith("text/event-stream")
+    assert said.headers["request-id"] == (await log_lines(gate))[0]["request_id"]
     names = [name for name, _ in said.events if name != "ping"]
     assert (names[0], names[-2:]) == ("message_start", ["message_delta", "message_stop"])
     thought, text, *calls = blocks_of(said.events)
@@ -93,6 +95,14 @@ async def test_a_stream_is_translated(gateway: MakeGateway, upstream: ScriptedUp
     delta = next(data for name, data in said.events if name == "message_delta")
     assert delta["delta"]["stop_reason"] == "tool_use"
     assert (delta["usage"]["input_tokens"], delta["usage"]["output_tokens"]) == (21, 9)
+
+
+async def test_a_long_stream_is_translated(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    call = ToolCall("Write", {"content": "é" * 50_000}, size=60)
+    upstream.answers(chat.stream("I will write.", call))
+    gate = await gateway(CHAT, url=upstream.url)
+    said = await ask(gate.url, prompt(stream=True, tools=TOOLS))
+    assert json.loads(blocks_of(said.events)[1]["partial"]) == call.input
 
 
 async def test_a_whole_answer_is_translated(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:

@@ -32,9 +32,7 @@ class ChatQuirks(Strict):
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     system_role: Literal["system", "developer"] = "system"
-    reasoning: Literal["none", "effort", "effort_openrouter", "thinking_type", "enable_thinking"] | None = (
-        None
-    )
+    reasoning: Literal["none", "effort", "effort_openrouter", "thinking_type", "enable_thinking"] | None = None
     efforts: list[Effort] = []
     reasoning_field: Literal["reasoning_content", "reasoning", "none"] | None = None
     drop: list[Literal["temperature", "top_p", "top_k", "stop", "parallel_tool_calls", "tool_choice"]] = []

@@ -269,7 +269,7 @@ def test_citations_and_foreign_blocks_fold_too() -> None:
         *(BlockStart(2, "other", data='{"type":"novelty","n":[1]}'), BlockStop(2)),
         *(BlockStart(3, "other", data='{"type":"mcp_tool_use","input":{}}'), ToolInput(3, '{"a":1}'), BlockStop(3)),
         *(BlockStart(4, "other"), Text(4, "b"), BlockStop(4)),
-        Finish("refusal", extra={"stop_details": msgspec.Raw(b'{"category":"x"}')}),
+        Finish("refusal", extra={"stop_details": '{"category":"x"}'}),
     ]
     message = fold(events)
     assert message["content"] == [
@@ -309,7 +309,7 @@ def test_safety_checks_that_nobody_made_are_unsupported() -> None:
 def test_a_message_is_its_events() -> None:
     body = json.dumps(MESSAGE | {"container": None, "context_management": {"applied_edits": []}}).encode()
     events = PROTOCOL.read_answer(exchange(), body, Quirks())
-    finish = Finish("tool_use", extra={"context_management": msgspec.Raw(b'{"applied_edits": []}')})
+    finish = Finish("tool_use", extra={"context_management": '{"applied_edits": []}'})
     usage = ANSWER[-2]
     assert isinstance(usage, Usage)
     assert events == [

@@ -28,6 +28,7 @@ from penstock import (
     DocumentBlock,
     Event,
     Exchange,
+    Failed,
     GatewayError,
     ImageBlock,
     InvalidRequest,
@@ -121,7 +122,7 @@ def exchange_for(prompt: Prompt, *, stream: bool = True, output_limit: int = 0) 
         pipeline="t",
         protocol=Anthropic(),
         operation="generate",
-        request=Request(raw({"model": "claude-x", "stream": stream}), lambda body: prompt),
+        request=Request(bytes(raw({"model": "claude-x", "stream": stream})), lambda body: prompt),
         headers={},
         upstreams={"up": Upstream(name="up", protocol=CHAT, models=models)},
         started=0.0,
@@ -208,8 +209,15 @@ def test_quirks_that_make_no_sense_are_refused(quirks: dict[str, Any], message: 
 def outcome(produce: Callable[[Callable[[Iterable[Event]], None]], None]) -> Outcome:
     """The events that came, and the error in which it ended."""
     events: list[Event] = []
+
+    def collect(more: Iterable[Event]) -> None:
+        for event in more:
+            if isinstance(event, Failed):
+                raise event.error
+            events.append(event)
+
     try:
-        produce(events.extend)
+        produce(collect)
     except GatewayError as error:
         return events, error
     return events, None

@@ -5,7 +5,8 @@
         gate = await gateway(PIPELINE, url=upstream.url)
         ...  # any client, pointed at gate.url
 
-`messages` and `chat` make answers in the two usual formats, `Reply` any other; the fixtures are at the end.
+`messages` and `chat` make answers in the two usual formats, `Reply` any other; the fixtures are at the end. They
+are asynchronous and need pytest-asyncio in its mode `auto`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -147,7 +148,7 @@ async def gateway_process(tmp_path: Path) -> AsyncIterator[MakeProcess]:
             **values: str,
         ) -> GatewayProcess:
             place = _written(tmp_path, pipeline, files or {}, name, values)
-            process = await GatewayProcess.start(place.file, arguments, clean_environment(**(env or {})))
+            process = await GatewayProcess.start(place, arguments, clean_environment(**(env or {})))
             stack.push_async_callback(process.close)
             return process
 

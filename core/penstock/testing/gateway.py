@@ -84,21 +84,22 @@ class RunningGateway:
 
 
 class GatewayProcess:
-    """A gateway in a process of its own. `output` is what it has printed so far, stdout and stderr as they came."""
+    """A gateway in a process of its own, with the files in `place`. `output` is what it has printed and was read."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, place: Place) -> None:
         self.process = process
+        self.place = place
         self.url = ""
         self.output = ""
 
     @classmethod
-    async def start(cls, place: Path, arguments: tuple[str, ...], env: Mapping[str, str]) -> "GatewayProcess":
+    async def start(cls, place: Place, arguments: tuple[str, ...], env: Mapping[str, str]) -> "GatewayProcess":
         """Start `python -m penstock serve` and wait until it says where. Raises EOFError if it ends before."""
-        command = (sys.executable, "-m", "penstock", "serve", os.fspath(place), "--bind", "127.0.0.1:0", *arguments)
+        serve = (sys.executable, "-m", "penstock", "serve", os.fspath(place.file), "--bind", "127.0.0.1:0")
         process = await asyncio.create_subprocess_exec(
-            *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=asyncio.subprocess.STDOUT
+            *serve, *arguments, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        gateway = cls(process)
+        gateway = cls(process, place)
         try:
             gateway.url = (await gateway.says(_ADDRESS.pattern))[0]
         except BaseException:

@@ -189,13 +189,14 @@ def read_finish(members: Mapping[str, msgspec.Raw]) -> Finish:
     given = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
     reason = read_upstream(_TEXT, given.pop("stop_reason", _NULL), "stop_reason")
     sequence = read_upstream(_TEXT, given.pop("stop_sequence", _NULL), "stop_sequence")
-    return Finish(_REASONS.get(reason or "", "end_turn"), sequence, given)
+    extra = {name: bytes(raw).decode(errors="replace") for name, raw in given.items()}
+    return Finish(_REASONS.get(reason or "", "end_turn"), sequence, extra)
 
 
 def final_record(exchange: Exchange, finish: Finish) -> dict[str, Any]:
     """The members of the final record. Safety checks that nobody made are answered as unsupported."""
     record: dict[str, Any] = {"stop_reason": _REASON_NAMES[finish.reason], "stop_sequence": finish.stop_sequence}
-    record |= finish.extra
+    record |= {name: msgspec.Raw(json.encode()) for name, json in finish.extra.items()}
     checks = () if spoken_by_upstream(exchange) else _asked_safeguards(exchange)
     if checks and "safeguard_results" not in record:
         record["safeguard_results"] = [{"type": check.type, "status": {"type": "unsupported"}} for check in checks]

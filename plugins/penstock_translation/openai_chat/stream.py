@@ -1,6 +1,6 @@
 """A Chat Completions stream as events, whatever pieces its bytes come in."""
 
-from penstock import Decoder, GatewayError, Piece, UpstreamFailed, sse
+from penstock import Decoder, Failed, GatewayError, Piece, UpstreamFailed, sse
 from penstock_translation.openai_chat.answer import read_whole
 from penstock_translation.openai_chat.assembly import Assembly
 from penstock_translation.openai_chat.errors import inband_error
@@ -13,22 +13,18 @@ _NOTHING = "the upstream closed its stream without an answer"
 class ChatDecoder(Decoder):
     """Decodes one stream. Bytes never leave as they came, so pieces hold events only.
 
-    An error in a read that also brought events is raised by the next call, so that what came before it is not lost
-    and the result does not depend on how the bytes were cut.
+    An error in a read that also brought events is the last event, so that what came before it is not lost.
     """
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
         self._reader = sse.Reader()
-        self._error: GatewayError | None = None
         self._done = False
         self._whole: bytearray | None = None  # a JSON answer to a request for a stream
         self._sniffed = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
         """Bytes as they came. Raises UpstreamFailed, or the error that the upstream reports."""
-        if self._error is not None:
-            raise self._error
         if not self._sniffed:
             chunk = self._sniff(chunk)
         if self._whole is not None:
@@ -44,8 +40,6 @@ class ChatDecoder(Decoder):
 
     def end(self) -> list[Piece]:
         """The stream is over. Raises UpstreamFailed if the answer is not complete."""
-        if self._error is not None:
-            raise self._error
         if self._whole is not None:
             body, self._whole = bytes(self._whole), None
             self._done = True
@@ -72,11 +66,10 @@ class ChatDecoder(Decoder):
             for frame in frames:
                 self._frame(frame)
         except GatewayError as error:
-            pieces = self._piece()
-            if not pieces:
+            if not (pieces := self._piece()):
                 raise
-            self._error = error
-            return pieces
+            self._done = True
+            return [*pieces, Piece((Failed(error),), b"")]
         return self._piece()
 
     def _frame(self, frame: sse.Frame) -> None:

@@ -33,7 +33,6 @@ def make_app(host: Host) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.logger.handlers.clear()
-    app.url_map.merge_slashes = False  # agents do not follow redirects
     connection.install(app)
 
     async def handle(path: str = "") -> quart.Response:

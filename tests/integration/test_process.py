@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from penstock.testing import MakeProcess, ScriptedUpstream, messages
-from tests.integration.talk import RELAY, SIMULATOR, ask, opened, prompt, refused
+from tests.integration.talk import RELAY, SIMULATOR, ask, prompt, refused
 
 
 async def test_it_answers_and_ends_on_sigterm(gateway_process: MakeProcess) -> None:
@@ -25,18 +25,17 @@ async def test_it_says_what_is_wrong_and_starts_nothing(gateway_process: MakePro
     assert "Traceback" not in str(raised.value)
 
 
-async def test_sigterm_lets_a_stream_finish(gateway_process: MakeProcess, upstream: ScriptedUpstream) -> None:
+async def test_sigterm_lets_streams_finish(gateway_process: MakeProcess, upstream: ScriptedUpstream) -> None:
     go_on = asyncio.Event()
     reply = messages.stream("hello")
-    upstream.answers(reply.at(b"event: content_block_stop", go_on))
+    upstream.always(reply.at(b"event: content_block_stop", go_on))
     gate = await gateway_process(RELAY, url=upstream.url)
-    async with opened(gate.url, prompt(stream=True)) as response:
-        seen = await response.content.readuntil(b"text_delta")
-        gate.process.send_signal(signal.SIGTERM)
-        await refused(gate.url)
-        go_on.set()
-        seen += await response.read()
-    assert seen == reply.payload
+    streams = [asyncio.ensure_future(ask(gate.url, prompt(stream=True))) for _ in range(20)]
+    await upstream.until(lambda: upstream.open_streams == 20)
+    gate.process.send_signal(signal.SIGTERM)
+    await refused(gate.url)
+    go_on.set()
+    assert {answer.body for answer in await asyncio.gather(*streams)} == {reply.payload}
     assert await gate.ends() == 0
 
 

@@ -12,10 +12,9 @@ import yaml
 from msgspec import Meta
 
 from penstock_providers import presets
+from penstock_translation.anthropic import Quirks as AnthropicQuirks
+from penstock_translation.openai_chat.quirks import EFFORTS, ChatQuirks
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Line = Annotated[str, Meta(min_length=1, pattern=r"^\S[^\n]*\S$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 Parameter = Annotated[str, Meta(pattern=r"^[a-z]+$")]
@@ -25,31 +24,6 @@ Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Refuses what it does not know."""
-
-
-class ChatQuirks(Strict):
-    """What an openai-chat upstream does differently."""
-
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    system_role: Literal["system", "developer"] = "system"
-    reasoning: Literal["none", "effort", "effort_openrouter", "thinking_type", "enable_thinking"] | None = None
-    efforts: list[Effort] = []
-    reasoning_field: Literal["reasoning_content", "reasoning", "none"] | None = None
-    drop: list[Literal["temperature", "top_p", "top_k", "stop", "parallel_tool_calls", "tool_choice"]] = []
-    stop_limit: Positive | None = None
-    tool_choice_required: bool = True
-    images_in_tool_results: bool = False
-    stream_usage: bool = True
-    tool_stream: bool = False
-    tool_call_id_limit: Positive | None = None
-    extra_body: dict[str, Any] = {}
-
-
-class AnthropicQuirks(Strict):
-    """What an anthropic upstream does differently."""
-
-    count_tokens: bool = True
-    drop_beta: list[Line] = []
 
 
 class Model(Strict):

@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -58,7 +59,7 @@ def make_app(host: Host) -> Quart:
 
 async def _handle(host: Host, generation: Generation, path: str) -> quart.Response:
     method = quart.request.method
-    path = path.rstrip("/") or "/"
+    path = re.sub("/{2,}", "/", path).rstrip("/") or "/"  # as of a base URL that ends in a slash
     headers = _headers(quart.request.scope["headers"])
     if method in ("GET", "HEAD") and _is_health(generation, path):
         return _response(_health(host))

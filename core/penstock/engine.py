@@ -161,11 +161,16 @@ class Run:
         """The one generator of an answer: each read of the upstream becomes one write to the client."""
         try:
             source, delivery, ping = self._require_source(), self._delivery(), self._course.timing.ping
+            sent = self._clock()
             while (pieces := await source.read(delivery.patience(ping))) is not None:
                 if delivery.complete and pieces is SILENCE:
                     break
-                if out := delivery.encode(pieces, encoder):
+                out = delivery.encode(pieces, encoder)
+                if not out and self._clock() >= sent + ping:  # what the upstream says amounts to nothing
+                    out = encoder.ping()
+                if out:
                     yield out
+                    sent = self._clock()
                 if delivery.failure is not None:
                     raise delivery.failure
             if out := b"".join(map(encoder.encode, delivery.end())):

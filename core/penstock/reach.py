@@ -115,6 +115,8 @@ class _Reader:
         self._check_ca_file()
         self._check_url()
         protocol, credential = self._protocol(), self._credential()
+        if re.search(r"[\x00-\x1f\x7f]", credential.key.reveal()):
+            self._problem(f"{credential.source}: a line break, or another character that no header can hold", "key")
         if protocol is None:
             return None
         return Made(self._upstream(protocol, credential), self._reach(protocol, credential.key))

@@ -130,6 +130,20 @@ def test_where_the_key_comes_from(text: str, env: dict[str, str], credential: st
     assert (upstream.credential, upstream.missing) == (credential, missing)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{preset: zai, key: '${K}'}", "20: key in the file: a line break, or"),
+        ("{preset: zai}", "1: ZAI_API_KEY: a line break, or"),
+    ],
+)
+def test_a_key_that_no_header_can_hold(text: str, problem: str) -> None:
+    found = read(text, {"K": "secret-key\n", "ZAI_API_KEY": "secret-key\n"})[1]
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+    assert "secret" not in found[0]
+
+
 def test_parameters_fill_in_a_presets_address() -> None:
     _, reach = made("{preset: vertex, parameters: {location: eu, project: p-1}, key: k}")
     assert reach.url == "https://eu-aiplatform.googleapis.com/v1/projects/p-1/locations/eu/endpoints/openapi"

@@ -26,7 +26,7 @@ async def pool() -> AsyncIterator[MakePool]:
     made: list[Pool] = []
 
     def make(url: str, **more: Any) -> Pool:
-        limits = {"connect": 5.0, "first_byte": 5.0, "idle": 5.0, "total": 30.0, "connections": 0}
+        limits: dict[str, Any] = {"connect": 5.0, "first_byte": 5.0, "idle": 5.0, "total": 30.0, "connections": 0}
         limits |= {name: more.pop(name) for name in list(more) if name in limits}
         more.setdefault("key", Secret(KEY))
         made.append(Pool(Upstream(name="main", protocol=Lines()), reach(url, Limits(**limits), **more)))
@@ -79,12 +79,13 @@ async def test_without_a_key_no_credential_is_sent(upstream: ScriptedUpstream, p
     assert upstream.calls[0].header("authorization") is None
 
 
-async def test_only_the_headers_that_were_given_are_sent(upstream: ScriptedUpstream, pool: MakePool) -> None:
+async def test_only_the_headers_that_were_given_or_must_be_are_sent(upstream: ScriptedUpstream, pool: MakePool) -> None:
     upstream.answers(json_reply({}))
     await asked(pool(upstream.url, headers={"x-team": "red"}))
     call = upstream.calls[0]
     assert {name.lower() for name, _ in call.headers} == {
-        *("host", "content-type", "content-length", "x-team", "authorization", "accept-encoding")
+        *("host", "content-type", "content-length", "x-team", "authorization"),
+        *("accept", "accept-encoding", "user-agent"),
     }
     assert (call.header("accept-encoding"), call.body) == ("identity", b'{"model":"m"}')
 
@@ -157,14 +158,15 @@ async def test_closing_an_answer_stops_the_upstream_now(upstream: ScriptedUpstre
 
 
 async def test_no_more_connections_than_allowed(upstream: ScriptedUpstream, pool: MakePool) -> None:
-    upstream.always(json_reply({}))
+    go_on = asyncio.Event()
+    upstream.answers(Reply(200, {}, (b"one", go_on, b"two"), "chunked"), json_reply({}))
     one = pool(upstream.url, connections=1)
-    first = await one.send(ASK)
-    second = asyncio.get_running_loop().create_task(asked(one))
-    done, _ = await asyncio.wait({second}, timeout=0.05)
+    tasks = [asyncio.get_running_loop().create_task(asked(one)) for _ in range(2)]
+    await upstream.called(1)
+    done, _ = await asyncio.wait(tasks, timeout=0.05)
     assert not done
-    await first.read_all(PATIENCE, PATIENCE)
-    assert await second == b"{}"
+    go_on.set()
+    assert await asyncio.gather(*tasks) == [b"onetwo", b"{}"]
     assert upstream.connections == 1
 
 
@@ -261,18 +263,11 @@ async def test_what_is_not_http(pool: MakePool) -> None:
     assert error.message == "upstream 'main' cannot be reached"
 
 
-@pytest.mark.parametrize("key", [KEY + "\n", "ключ", "a\x00b"])
-async def test_a_key_that_no_header_can_hold_is_never_shown(
-    upstream: ScriptedUpstream, pool: MakePool, key: str
-) -> None:
-    upstream.always(json_reply({}))
-    one = pool(upstream.url, key=Secret(key))
-    try:
-        await asked(one)
-    except GatewayError as error:
-        assert key.strip() not in f"{error.message} {error.detail}"
-        assert isinstance(error, UpstreamFailed)
-        assert upstream.calls == []
+async def test_a_key_that_no_header_can_hold_is_not_shown(upstream: ScriptedUpstream, pool: MakePool) -> None:
+    error = await failure(pool(upstream.url, key=Secret(f"{KEY}\nx-injected: 1")))
+    assert isinstance(error, UpstreamFailed)
+    assert KEY not in f"{error.message} {error.detail}"
+    assert upstream.calls == []
 
 
 def test_a_key_that_an_upstream_repeats_is_masked(pool: MakePool) -> None:

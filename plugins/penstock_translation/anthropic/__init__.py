@@ -27,6 +27,7 @@ from penstock_translation.anthropic.errors import NAME, answer_of, read_error
 from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
 from penstock_translation.anthropic.models import models_body
 from penstock_translation.anthropic.prompt import read_prompt
+from penstock_translation.sizes import output_limit
 
 __all__ = ["Anthropic", "Quirks"]
 
@@ -111,15 +112,13 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
     # ------------------------------------------------------------ for upstreams
 
     def render(self, exchange: Exchange, target: Target, quirks: Quirks) -> UpstreamRequest:
-        """The client's own bytes, with another model where the target names one, and the headers of this format."""
+        """The client's own bytes, but for the model where the target names one, and the headers of this format."""
         if exchange.protocol.name != self.name:
             raise Internal(f"a request in the format {exchange.protocol.name!r} cannot go to an Anthropic upstream")
-        request = exchange.request
-        renamed = target.model not in ("", request.model)
         path = "/v1/messages/count_tokens" if exchange.operation == "count_tokens" else "/v1/messages"
         return UpstreamRequest(
             path=f"{path}?{exchange.query}" if exchange.query else path,
-            body=request.body_with(model=target.model) if renamed else request.body,
+            body=_body(exchange, target),
             headers={
                 "anthropic-version": _VERSION,
                 **{name: value for name, value in exchange.headers.items() if _is_passed(name)},
@@ -138,6 +137,17 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
 
     def read_token_count(self, body: bytes) -> int:
         return read_upstream(_COUNT, body, "token count").input_tokens
+
+
+def _body(exchange: Exchange, target: Target) -> bytes:
+    """An agent asks for what the model it has named could write; another one may be able to write less."""
+    request = exchange.request
+    if target.model in ("", request.model):
+        return request.body
+    limit = output_limit(exchange, target)
+    if limit and (request.max_tokens or 0) > limit:
+        return request.body_with(model=target.model, max_tokens=limit)
+    return request.body_with(model=target.model)
 
 
 def _is_passed(name: str) -> bool:

@@ -28,6 +28,7 @@ from penstock import (
     sse,
 )
 from penstock_translation.anthropic.mistakes import BROKEN
+from penstock_translation.masking import masked
 
 NAME = "anthropic"
 
@@ -117,7 +118,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """An error answer as a kind. `raw` is kept when the body has this format and is the client's business."""
     said = _envelope(body)
-    text = said.message if said else f"the upstream answered {status}: {_text_of(body)}".removesuffix(": ")
+    text = masked(said.message if said else f"the upstream answered {status}: {_text_of(body)}".removesuffix(": "))
     if status in (401, 403):
         return UpstreamFailed(f"the upstream refused the gateway's credential: {text}", should_retry=False)
     more: dict[str, Any] = {"retry_after": _seconds(headers), "should_retry": _should_retry(headers)}

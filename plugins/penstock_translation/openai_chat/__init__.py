@@ -13,6 +13,7 @@ from penstock_translation.openai_chat.errors import answer_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.request import render_body
 from penstock_translation.openai_chat.stream import ChatDecoder
+from penstock_translation.sizes import output_limit
 
 __all__ = ["ChatQuirks", "OpenAIChat"]
 
@@ -27,7 +28,7 @@ class OpenAIChat(UpstreamProtocol):
         """The request for a target. Raises InvalidRequest if the client's document is not a prompt."""
         request = exchange.request
         model = target.model or request.model
-        body = render_body(request.prompt, model, request.stream, _output_limit(exchange, target, model), quirks)
+        body = render_body(request.prompt, model, request.stream, output_limit(exchange, target), quirks)
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if request.stream else "application/json",
@@ -54,10 +55,3 @@ class OpenAIChat(UpstreamProtocol):
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         """An error answer as a kind."""
         return answer_error(status, headers, body)
-
-
-def _output_limit(exchange: Exchange, target: Target, model: str) -> int:
-    """The most tokens the model can write, 0 when unknown."""
-    upstream = exchange.upstreams.get(target.upstream)
-    models = upstream.models if upstream is not None else ()
-    return next((known.output for known in models if known.id == model), 0)

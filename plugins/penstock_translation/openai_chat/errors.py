@@ -16,6 +16,7 @@ from penstock import (
     TooLarge,
     UpstreamFailed,
 )
+from penstock_translation.masking import masked
 from penstock_translation.openai_chat.complaint import Complaint, read_complaint
 from penstock_translation.openai_chat.limits import too_long
 
@@ -79,6 +80,7 @@ def inband_error(record: bytes) -> GatewayError:
 
 
 def _error(status: int, complaint: Complaint, **more: Any) -> GatewayError:
+    complaint = complaint._replace(text=masked(complaint.text))
     text = complaint.text or f"the upstream answered with status {status}"
     if status in (401, 403):
         # The client's own credential was fine; and the text may name the gateway's.

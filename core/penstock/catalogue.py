@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.document import Document
 from penstock.exchange import ModelInfo
+from penstock.options import schema_hook
 from penstock.plugin import Plugin
 from penstock.problems import suggest
 from penstock.protocol import ClientProtocol, UpstreamProtocol
@@ -95,11 +96,11 @@ class Catalogue:
         if local is not None and installed is not None:
             raise CatalogueError(f"plugin {name!r} is both {local} and installed as {installed.value}; rename the file")
         if local is not None:
-            return Found(_only_plugin(_import_file(local)), str(local))
+            return Found(_described(_only_plugin(_import_file(local))), str(local))
         if installed is None:
             known = self.plugin_names()
             raise CatalogueError(f"unknown plugin {name!r}{suggest(name, known) or '; there are: ' + ', '.join(known)}")
-        return Found(_as_plugin(_load(installed), name), _distribution(installed))
+        return Found(_described(_as_plugin(_load(installed), name)), _distribution(installed))
 
     def plugin_names(self) -> list[str]:
         """All names that `plugin` would find, sorted."""
@@ -124,7 +125,7 @@ class Catalogue:
             raise CatalogueError(f"plugin {name!r} cannot be imported: {error}") from error
         except Exception as error:
             raise CatalogueError(f"plugin {name!r} cannot be imported: {reason(error)}") from error
-        return Found(_as_plugin(found, name), module)
+        return Found(_described(_as_plugin(found, name)), module)
 
     # ------------------------------------------------------------ protocols and presets
 
@@ -279,6 +280,16 @@ def _as_plugin(value: object, name: str) -> type[Plugin]:
     if isinstance(value, type) and issubclass(value, Plugin):
         return value
     raise CatalogueError(f"plugin {name!r} is {value!r}; a class derived from penstock.Plugin is needed")
+
+
+def _described(plugin: type[Plugin]) -> type[Plugin]:
+    """The plugin, if its options have types that files can give and editors can be told of."""
+    try:
+        msgspec.json.schema_components([plugin], schema_hook=schema_hook)
+    except Exception as error:
+        why = str(error).splitlines()[-1]
+        raise CatalogueError(f"the options of {plugin.__name__} cannot be read from a file: {why}") from error
+    return plugin
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -228,14 +228,20 @@ class Run:
 
     async def _down(self) -> Response | None:
         """Ask each step in file order; `identify` may switch to a team's plan on the way."""
-        position = -1
-        while (call := _next_call(self._plan.on_request, position)) is not None:
-            position = self._reached = call.position
-            response: Response | None = await self._hook(call, self._exchange)
-            if response is not None:
-                self._answered_at = position
-                await self._take_events(response, call.step)
-                return response
+        plan = None
+        while plan is not self._plan:
+            plan = self._plan
+            for call in plan.on_request:
+                if call.position <= self._reached:
+                    continue
+                self._reached = call.position
+                response: Response | None = await self._hook(call, self._exchange)
+                if response is not None:
+                    self._answered_at = call.position
+                    await self._take_events(response, call.step)
+                    return response
+                if plan is not self._plan:
+                    break
         self._reached = 1 << 29
         return None
 
@@ -434,10 +440,6 @@ def _listed(events: Iterable[Event], blame: Callable[[Exception], GatewayError])
         raise
     except Exception as error:
         raise blame(error) from error
-
-
-def _next_call(calls: tuple[Call, ...], position: int) -> Call | None:
-    return next((call for call in calls if call.position > position), None)
 
 
 def _passed_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class Surroundings(NamedTuple):
 
 
 class Pipeline:
-    """One pipeline of a generation."""
+    """One pipeline of a generation. It is `open` to anybody when no step that is on says who is asking."""
 
     def __init__(self, file: PipelineFile, course: Course, instances: list[Step]) -> None:
         self.file = file
@@ -34,11 +34,7 @@ class Pipeline:
         self.path = file.path
         self.course = course
         self.instances = instances
-
-    @property
-    def open(self) -> bool:
-        """Whether anybody may use it: no step that is on says who is asking."""
-        return not any("principal" in step.plugin.provides for step in self.course.plan.steps)
+        self.open = not any("principal" in step.plugin.provides for step in course.plan.steps)
 
 
 def compile_pipeline(file: PipelineFile, around: Surroundings) -> tuple[Pipeline | None, list[Problem]]:

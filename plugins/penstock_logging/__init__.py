@@ -3,6 +3,8 @@
 import json
 from datetime import UTC, datetime
 
+import msgspec
+
 from penstock import Exchange, Gateway, Plugin, hookimpl
 from penstock_logging.record import record
 from penstock_logging.sink import FileSink, Sink, StreamSink
@@ -35,9 +37,11 @@ class Logging(Plugin):
     @hookimpl
     def on_complete(self, exchange: Exchange) -> None:
         fields = record(exchange, datetime.now(UTC))
-        line = json.dumps(fields, separators=(",", ":"))  # plain ASCII: no byte can confuse a terminal or a parser
+        line = msgspec.json.encode(fields)
+        if not line.isascii():  # with plain ASCII no byte can confuse a terminal or a parser
+            line = json.dumps(fields, separators=(",", ":")).encode()
         try:
-            self._sink.write(line.encode() + b"\n")
+            self._sink.write(line + b"\n")
         except OSError as error:
             self._report(error)
         else:

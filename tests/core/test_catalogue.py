@@ -106,6 +106,22 @@ def test_a_plugin_of_the_library_that_a_file_imports_is_not_its_own(folder: Path
     assert Catalogue(folder).plugin("mine").plugin.__name__ == "Mine"
 
 
+OPTIONS = {
+    "place: Path | None = None": "type <class 'pathlib.Path'> is not supported",
+    "place: 'Nowhere' = None": "name 'Nowhere' is not defined",
+    "place: str | Secret = ''": "Type unions containing a custom type may not contain any additional types",
+    "place: Secret = Secret('x')": "Encoding objects of type Secret is unsupported",
+}
+
+
+@pytest.mark.parametrize("field", OPTIONS)
+def test_options_that_no_file_could_give_are_refused_at_once(folder: Path, field: str) -> None:
+    head = "from pathlib import Path\nfrom penstock import Plugin, Secret\nclass Odd(Plugin):\n"
+    write(folder, {"odd.py": f"{head}    {field}\n"})
+    message = f"the options of Odd cannot be read from a file: {OPTIONS[field]}"
+    assert refused(Catalogue(folder), "odd").startswith(message)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -55,6 +55,7 @@ def _measure(rounds: int, share: float, only: str) -> Iterator[Line]:
         workloads = {w: max(w.concurrency, round(w.requests * share)) for w in WORKLOADS if only in w.title}
         found: dict[Workload, list[Round]] = {workload: [] for workload in workloads}
         for number in range(rounds + 1):
+            print(f"round {number} of {rounds}", file=sys.stderr)
             for workload, count in workloads.items():
                 count = count if number else workload.concurrency  # the first round warms up
                 found[workload].append(_round((upstream, floor, gateway), workload, count, number))
@@ -70,10 +71,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="workloads with this in their title, such as `paced`")
     options = parser.parse_args()
     rounds, share = (3, 0.25) if options.quick else (5, 1.0)
-    print(report.HEAD)
     found = list(_measure(rounds, share, options.only))
-    for line in found:
-        print(line)
+    print(report.HEAD, *found, sep="\n")
     missed = sum(not line.met for line in found)
     print(f"{missed} bars missed" if missed else "all bars met")
     return 1 if missed else 0

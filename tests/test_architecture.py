@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lower never imports upper at run time; a name that only annotations need may come from above.
 LAYERS = (
-    {"errors", "events", "sse"},
+    {"errors", "events", "sse", "deadlines"},
     {"request", "protocol", "exchange", "store", "hookspecs", "validator"},
     {"problems", "document", "typed", "options", "plugin", "catalogue", "reach", "config"},
     {"plan", "engine", "upstream", "sources", "delivery", "pipeline"},

@@ -3,11 +3,13 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from logging import getLogger
 from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.deadlines import Deadlines
 from penstock.delivery import Delivery
 from penstock.errors import GatewayError, Internal, NotFound, UpstreamFailed
 from penstock.events import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput
@@ -56,6 +58,7 @@ class Course(NamedTuple):
     team_plans: Mapping[str, Plan]
     pools: Mapping[str, Pool]
     timing: Timing
+    deadlines: Deadlines
 
 
 class Reply(NamedTuple):
@@ -125,7 +128,8 @@ class Run:
     async def _streamed(self) -> Reply:
         encoder = self._exchange.protocol.encoder(self._exchange)
         self._work = work = self._spawn(self._obtain(), f"obtain {self._exchange.id}")
-        await asyncio.wait({work}, timeout=self._course.timing.commit_after)
+        with suppress(TimeoutError), self._course.deadlines.within(self._course.timing.commit_after):
+            await asyncio.wait({work})
         if work.done():
             response, headers = work.result(), self._headers(work.result(), encoder.content_type)
             self._require_source()

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -109,6 +109,7 @@ class Generation:
             except Exception as error:
                 log.error("shutdown of step %r", step.id, exc_info=error)
         for pipeline in self.pipelines:
+            pipeline.course.deadlines.close()
             for pool in pipeline.course.pools.values():
                 await pool.close()
 
@@ -258,7 +259,7 @@ class Host:
             self._store = _open_store(files, self.clock)
         pipelines, problems = compile_all(files, self._store or MemoryStore(self.clock), self.clock)
         if self._public:
-            problems += [_open_to_all(pipeline) for pipeline in pipelines if pipeline.open]
+            problems += open_to_all(pipelines)
         if problems:
             raise ConfigError(problems)
         generation = Generation(files, pipelines, self)
@@ -284,12 +285,13 @@ def _open_store(files: Files, clock: Callable[[], float]) -> Store:
         raise ConfigError([files.gateway_document.problem(("store",), str(error))]) from None
 
 
-def _open_to_all(pipeline: Pipeline) -> Problem:
+def open_to_all(pipelines: Iterable[Pipeline]) -> list[Problem]:
+    """What keeps these pipelines from being served to more than this machine."""
     message = (
         "nobody has to say who they are here, so this pipeline is served on loopback only:"
         " add the step 'auth', or bind to 127.0.0.1"
     )
-    return pipeline.file.document.problem(("plugins",), message)
+    return [pipeline.file.document.problem(("plugins",), message) for pipeline in pipelines if pipeline.open]
 
 
 def _state(files: set[Path], place: Path) -> dict[Path, tuple[int, int]]:

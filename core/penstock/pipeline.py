@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from penstock.config import PipelineFile, StepFile, TeamFile
+from penstock.deadlines import Deadlines
 from penstock.engine import Course, Timing
 from penstock.plan import PlanError, Step, check_plugin, compile_plan
 from penstock.problems import Problem
@@ -48,7 +49,7 @@ def compile_pipeline(file: PipelineFile, around: Surroundings) -> tuple[Pipeline
     plan = compile_plan(_steps_of(file, None))
     teams = {name: compile_plan(_steps_of(file, team)) for name, team in file.teams.items()}
     pools = {name: Pool(upstream, file.reaches[name]) for name, upstream in file.upstreams.items()}
-    course = Course(plan, teams, pools, around.timing)
+    course = Course(plan, teams, pools, around.timing, Deadlines())
     return Pipeline(file, course, instances), []
 
 

@@ -97,8 +97,7 @@ class UpstreamStream(Source):
     async def fetch(self, seconds: float) -> Sequence[Piece] | None:
         now = self._clock()
         try:
-            async with asyncio.timeout(min(seconds, self._heard + self._idle - now, self._deadline - now)):
-                chunk = await self._answer.read()
+            chunk = await self._answer.read(min(seconds, self._heard + self._idle - now, self._deadline - now))
         except TimeoutError:
             self._check_limits()
             return SILENCE

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from penstock.deadlines import Deadlines
 from penstock.errors import GatewayError, TimedOut, UpstreamFailed
 from penstock.exchange import Upstream
 from penstock.protocol import UpstreamRequest
@@ -27,16 +28,20 @@ _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionErr
 class UpstreamAnswer:
     """An upstream's answer: status, headers with lower-case names, and the body as it arrives."""
 
-    def __init__(self, response: aiohttp.ClientResponse, name: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, name: str, deadlines: Deadlines) -> None:
         self._response = response
         self._name = name
+        self._deadlines = deadlines
         self.status = response.status
         self.headers = {key.lower(): value for key, value in response.headers.items()}
 
-    async def read(self) -> bytes:
-        """What has arrived, b"" at the end. May be cancelled without losing bytes. Raises UpstreamFailed."""
+    async def read(self, seconds: float) -> bytes:
+        """What has arrived, b"" at the end. Raises UpstreamFailed, or TimeoutError, after which no byte is lost."""
         try:
-            return await self._response.content.readany()
+            with self._deadlines.within(seconds):
+                return await self._response.content.readany()
+        except TimeoutError:
+            raise
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(self._name, error, "broke off its answer") from error
 
@@ -46,19 +51,17 @@ class UpstreamAnswer:
         if content.is_eof():  # it came with the headers
             return content.read_nowait()
         parts: list[bytes] = []
-        size, deadline = 0, asyncio.get_running_loop().time() + seconds
+        size, time = 0, asyncio.get_running_loop().time
+        deadline = time() + seconds
         try:
-            while True:
-                async with asyncio.timeout(min(idle, deadline - asyncio.get_running_loop().time())):
-                    chunk = await self.read()
-                if not chunk:
-                    return b"".join(parts)
+            while chunk := await self.read(min(idle, deadline - time())):
                 size += len(chunk)
                 if size > _ANSWER_LIMIT:
                     raise UpstreamFailed(f"upstream {self._name!r} answered with more than {_ANSWER_LIMIT} bytes")
                 parts.append(chunk)
         except TimeoutError:
             raise TimedOut(f"upstream {self._name!r} did not finish its answer in time") from None
+        return b"".join(parts)
 
     def close(self) -> None:
         """Let go. A connection whose answer was not read to the end is closed at once, which stops the upstream."""
@@ -86,6 +89,7 @@ class Pool:
         self._ca_file = reach.ca_file
         self._session: aiohttp.ClientSession | None = None
         self._proxy: dict[str, Any] = {}
+        self._deadlines = Deadlines()
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Send and wait for the headers. Raises UpstreamFailed, TimedOut.
@@ -97,7 +101,7 @@ class Pool:
         while True:
             _CONNECTED.set(False)
             try:
-                async with asyncio.timeout(self.limits.first_byte):
+                with self._deadlines.within(self.limits.first_byte):
                     response = await session.request(
                         request.method,
                         URL(self._url + request.path, encoded=True),
@@ -114,7 +118,7 @@ class Pool:
                 met = isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
                 what = "closed the connection without an answer" if met else "cannot be reached"
                 raise _failure(self._name, error, what) from error
-            return UpstreamAnswer(response, self._name)
+            return UpstreamAnswer(response, self._name, self._deadlines)
 
     def mask(self, text: str) -> str:
         """`text` without this upstream's key, should it be quoted in an error."""
@@ -122,6 +126,7 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._deadlines.close()
         if self._session is not None:
             await self._session.close()
 

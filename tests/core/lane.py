@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from penstock import (
     Usage,
     hookimpl,
 )
+from penstock.deadlines import Deadlines
 from penstock.engine import Course, Reply, Run, Timing
 from penstock.plan import Step, compile_plan
 from penstock.reach import Limits, Reach
@@ -205,14 +206,24 @@ async def along(
     }
     pools = {name: Pool(made[name], reach(url, limits)) for name, url in (upstreams or {}).items()}
     plans = {name: compile_plan(_numbered(own)) for name, own in (teams or {}).items()}
-    lane = Lane(Course(compile_plan(_numbered(steps)), plans, pools, timing or Timing()), made, Lines())
+    deadlines = Deadlines()
+    lane = Lane(Course(compile_plan(_numbered(steps)), plans, pools, timing or Timing(), deadlines), made, Lines())
     try:
         yield lane
     finally:
-        if lane.tasks:
-            await asyncio.wait(lane.tasks, timeout=PATIENCE)
+        await ended_well(lane.tasks)
+        deadlines.close()
         for pool in pools.values():
             await pool.close()
+
+
+async def ended_well(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait for tasks and see that they end, and with nothing worse than an error of the exchange."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=PATIENCE)
+        assert not late
+    errors = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+    assert all(isinstance(error, GatewayError) for error in errors), errors
 
 
 def reach(url: str, limits: Limits = LIMITS, **more: Any) -> Reach:

@@ -238,6 +238,7 @@ async def test_a_generation_outlives_the_reading_of_a_slow_body(
 ) -> None:
     upstream.always(messages.whole("hello"))
     gate = await serve(gateway, upstream)
+    assert (await ask(gate, "POST", "/v1/messages", json.dumps(PROMPT).encode())).status == 200
     half_sent, go_on = asyncio.Event(), asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -253,6 +254,7 @@ async def test_a_generation_outlives_the_reading_of_a_slow_body(
 
     sending = asyncio.get_running_loop().create_task(send())
     await half_sent.wait()
+    await ask(gate, "GET", "/health")  # by now the gateway has begun to read
     assert await gate.reload()
     go_on.set()
     assert await sending == 200

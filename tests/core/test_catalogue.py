@@ -1,5 +1,6 @@
 """Names to plugins, protocols, presets and stores: where each is looked for, and what is said when it is not there."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -145,11 +146,16 @@ def test_a_module_that_breaks_is_located(folder: Path, monkeypatch: pytest.Monke
     assert told.endswith(f"({folder}/penstock_test_broken.py:2)")
 
 
-def test_an_edited_file_is_loaded_anew_and_the_old_class_lives_on(folder: Path) -> None:
+def test_an_edited_file_is_loaded_anew_and_the_old_class_lives_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even when neither its size nor the second of its last change differ, which Python's own cache goes by."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     write(folder, {"guard.py": GUARD.replace("{0}", "one")})
+    os.utime(folder / "guard.py", (1e9, 1e9))
     one = Catalogue(folder).plugin("guard").plugin
     write(folder, {"guard.py": GUARD.replace("{0}", "two")})
+    os.utime(folder / "guard.py", (1e9, 1e9))
     two = Catalogue(folder).plugin("guard").plugin
     assert [one.__doc__, two.__doc__] == ["Guards, one.", "Guards, two."]
     assert Catalogue(folder).plugin("guard").plugin is two

@@ -297,6 +297,19 @@ async def test_files_that_stay_the_same_are_no_reload(watched: Place, caplog: py
     assert "reloaded" not in caplog.text
 
 
+async def test_files_that_a_reload_brings_are_no_second_change(place: Place) -> None:
+    await place.start(ONE)
+    watching = place.host.spawn(place.host.watch(seconds=0.005), "watch")
+    old = place.host.current
+    place.write(ALL)
+    await place.until(lambda: place.host.current is not old)
+    new = place.host.current
+    for _ in range(10):
+        await asyncio.sleep(0.005)
+    assert place.host.current is new
+    watching.cancel()
+
+
 MENDED = {
     "the plugin": {"plugins/novel.py": "def x(:\n", "pipelines/a.yaml": "plugins: [novel]\n"},
     "what a step reads": {"words.yaml": "words: 5\n"},

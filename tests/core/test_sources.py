@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -23,12 +23,23 @@ from penstock.sources import SILENCE, Generated, Source, UpstreamStream, Whole
 from penstock.testing import CUT, HANG, PATIENCE, Reply, ScriptedUpstream
 from penstock.upstream import Pool
 from tests.core import lines
-from tests.core.lane import answer, reach
+from tests.core.lane import answer, ended_well, reach
 from tests.core.lines import Lines, LinesDecoder, spaced
 
+Spawned = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
 
-def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-    return asyncio.get_running_loop().create_task(work, name=name)
+
+@pytest.fixture
+async def spawn() -> AsyncIterator[Spawned]:
+    """Starts tasks; they have to end well."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    def start(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+        return tasks[-1]
+
+    yield start
+    await ended_well(tasks)
 
 
 def blame(error: Exception) -> GatewayError:
@@ -78,7 +89,9 @@ async def test_a_stream_is_read_to_its_end(upstream: ScriptedUpstream, opened: O
     assert await rest(await opened.stream()) == answer("a", "b")
 
 
-async def test_waiting_for_the_beginning_loses_nothing(upstream: ScriptedUpstream, opened: Opened) -> None:
+async def test_waiting_for_the_beginning_loses_nothing(
+    upstream: ScriptedUpstream, opened: Opened, spawn: Spawned
+) -> None:
     go_on = asyncio.Event()
     came = [spaced(event) for event in answer("a")]
     upstream.answers(lines.stream(*answer("a")[:1]).then(go_on, *came[1:]))
@@ -154,7 +167,7 @@ async def test_closing_a_stream_closes_its_connection_now(upstream: ScriptedUpst
     assert await upstream.calls[0].over() == "gone"
 
 
-async def test_a_failure_in_place_of_a_beginning_is_raised() -> None:
+async def test_a_failure_in_place_of_a_beginning_is_raised(spawn: Spawned) -> None:
     source = Generated(made(*answer("a")[:1], Failed(Overloaded("busy"))), spawn, blame)
     with pytest.raises(Overloaded, match="busy"):
         await source.prefetch()
@@ -184,20 +197,20 @@ async def made(*parts: Event | float | Exception) -> AsyncGenerator[Event, None]
             yield part
 
 
-async def test_generated_events_come_as_they_are_made() -> None:
+async def test_generated_events_come_as_they_are_made(spawn: Spawned) -> None:
     source = Generated(made(*answer("a")), spawn, blame)
     await source.prefetch()
     assert await rest(source) == answer("a")
 
 
-async def test_a_slow_generator_is_waited_for_with_signs_of_life() -> None:
+async def test_a_slow_generator_is_waited_for_with_signs_of_life(spawn: Spawned) -> None:
     source = Generated(made(0.05, *answer("a")), spawn, blame)
     assert await source.read(0.0) is SILENCE
     assert await source.read(0.0) is SILENCE
     assert await rest(source) == answer("a")
 
 
-async def test_whoever_is_no_generator_may_give_events_too() -> None:
+async def test_whoever_is_no_generator_may_give_events_too(spawn: Spawned) -> None:
     class Countdown:
         """Gives an answer, by hand."""
 
@@ -220,14 +233,14 @@ async def test_whoever_is_no_generator_may_give_events_too() -> None:
 @pytest.mark.parametrize(
     ("raised", "told"), [(Overloaded("busy"), "busy"), (KeyError("x"), "the plugin's mistake: KeyError")]
 )
-async def test_what_a_generator_raises(raised: Exception, told: str) -> None:
+async def test_what_a_generator_raises(raised: Exception, told: str, spawn: Spawned) -> None:
     source = Generated(made(answer("a")[0], raised), spawn, blame)
     with pytest.raises(GatewayError, match=told):
         await source.prefetch()
 
 
 @pytest.mark.parametrize("state", ["fresh", "between two", "in the middle", "just done", "at its end"])
-async def test_a_generator_is_closed_whatever_it_was_doing(state: str) -> None:
+async def test_a_generator_is_closed_whatever_it_was_doing(state: str, spawn: Spawned) -> None:
     closed, waiting, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def generate() -> AsyncIterator[Event]:
@@ -237,6 +250,8 @@ async def test_a_generator_is_closed_whatever_it_was_doing(state: str) -> None:
             await go_on.wait()
             yield Finish()
         finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
             closed.set()
 
     source = Generated(generate(), spawn, blame)

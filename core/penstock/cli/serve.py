@@ -13,8 +13,9 @@ import click
 from penstock.app import make_app
 from penstock.cli.banner import banner
 from penstock.cli.describe import compiled
-from penstock.gateway import Host
+from penstock.gateway import Host, open_to_all
 from penstock.listen import ServerError, is_loopback
+from penstock.problems import ConfigError
 from penstock.server import Application, ServerOptions, run
 
 ServeError = ServerError
@@ -41,6 +42,8 @@ def serve_forever(
         worker_command=(sys.executable, "-m", "penstock", *sys.argv[1:]),
     )
     public = not is_loopback(options.bind)
+    if public and (problems := open_to_all(pipelines)):
+        raise ConfigError(problems)
     host = Host(place, env, public=public)
 
     async def application() -> Application:

@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 import uvloop
 
-from benchmarks.traffic import request
+from benchmarks.traffic import TEXT, request
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n0\r\n\r\n"
@@ -22,7 +22,7 @@ class Seen(msgspec.Struct):
 
     p50: float
     p99: float
-    events: int  # fewest of one answer
+    texts: int  # fewest of one answer
     writes: float  # HTTP chunks per answer
 
 
@@ -87,7 +87,7 @@ async def main(port: int, model: str, concurrency: int, count: int) -> Seen:
             raise RuntimeError(body[:1000].decode(errors="replace"))
     p50, p99 = (seconds[int(len(seconds) * share)] for share in (0.5, 0.99))
     chunks = [body.partition(b"\r\n\r\n")[2].count(b"\r\n") // 2 - 1 for body in bodies]  # events hold no \r
-    return Seen(p50, p99, min(body.count(b"data:") for body in bodies), statistics.fmean(chunks))
+    return Seen(p50, p99, min(body.count(TEXT) for body in bodies), statistics.fmean(chunks))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 PATH = "/v1/messages"
 KEY = "benchmark"  # its hash stands in keys.yaml
 EVENTS = 300
+TEXT = b"jumps over"  # what most events hold
+TEXTS = EVENTS - 5
 _BURST = 10  # events per write
 _GAP = 0.003  # seconds between writes
 
@@ -144,11 +146,11 @@ def _stream(events: Sequence[bytes], per_write: int) -> Answer:
 
 
 def _messages_events() -> list[bytes]:
-    delta = {"type": "text_delta", "text": "jumps over"}
+    delta = {"type": "text_delta", "text": TEXT.decode()}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": _message([], None)},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *({"type": "content_block_delta", "index": 0, "delta": delta} for _ in range(EVENTS - 5)),
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for _ in range(TEXTS)),
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 900}},
         {"type": "message_stop"},
@@ -158,7 +160,7 @@ def _messages_events() -> list[bytes]:
 
 def _chat_events() -> list[bytes]:
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": "jumps over"} for _ in range(EVENTS - 3)]
+    deltas += [{"content": TEXT.decode()} for _ in range(EVENTS - 3)]
     chunks = [*(_chat_chunk(delta) for delta in deltas), _chat_chunk({}, "stop")]
     usage = {"prompt_tokens": 12000, "completion_tokens": 900, "total_tokens": 12900}
     frames = [_json(chunk) for chunk in [*chunks, _chat_chunk({}) | {"choices": [], "usage": usage}]]

@@ -1,9 +1,9 @@
 """The way up: pieces of an answer through the listeners and the validator to the client's bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from penstock.errors import GatewayError, Internal
-from penstock.events import Event, Failed, Finish, Start, Usage
+from penstock.events import Event, Failed, Finish, Start, Text, Usage
 from penstock.exchange import Exchange
 from penstock.plan import EVENTS, Call, Upward
 from penstock.protocol import Encoder, Piece
@@ -67,7 +67,7 @@ class Delivery:
                 if self._relay and piece.raw and _same(leaving, piece.events):
                     out.append(piece.raw)
                 else:
-                    out += map(encoder.encode, leaving)
+                    out += map(encoder.encode, _joined(leaving))
         except GatewayError as error:
             self.failure = error
         return b"".join(out)
@@ -137,6 +137,27 @@ class Delivery:
                 exchange.usage = event
             case Finish(reason=reason):
                 exchange.stop_reason = reason
+
+
+def _joined(events: Sequence[Event]) -> Iterator[Event]:
+    """Neighbouring texts of a block as one: what came together leaves together, in fewer and shorter frames."""
+    waiting: list[str] = []
+    index = -1
+    for event in events:
+        if type(event) is Text and (event.index == index or not waiting):
+            index = event.index
+            waiting.append(event.text)
+            continue
+        if waiting:
+            yield Text(index, "".join(waiting))
+            waiting = []
+        if type(event) is Text:
+            index = event.index
+            waiting.append(event.text)
+        else:
+            yield event
+    if waiting:
+        yield Text(index, "".join(waiting))
 
 
 def _same(leaving: Sequence[Event], came: Sequence[Event]) -> bool:

@@ -428,6 +428,7 @@ class Run:
                 if call.position <= self._reached:
                     await self._complete_step(call)
         finally:
+            self._exchange.on_identify(None)  # a cycle would keep the bodies until the next garbage collection
             self._done()
 
     async def _complete_step(self, call: Call) -> None:

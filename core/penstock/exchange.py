@@ -187,6 +187,6 @@ class Exchange:
         if self._switch is not None:
             self._switch(principal.team)
 
-    def on_identify(self, switch: Callable[[str], None]) -> None:
-        """For the engine: call `switch` with the team's name once the principal is known."""
+    def on_identify(self, switch: Callable[[str], None] | None) -> None:
+        """For the engine: call `switch` with the team's name once the principal is known; None lets go of it."""
         self._switch = switch

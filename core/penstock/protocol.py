@@ -47,7 +47,7 @@ class UpstreamRequest(msgspec.Struct):
     method: str = "POST"
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True):
     """A part of an upstream's stream: its events, and the bytes they came as.
 
     The bytes leave unchanged if the client speaks the same protocol and no plugin changed an event. A piece without

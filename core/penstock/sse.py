@@ -6,13 +6,14 @@ not kept, since no model provider uses them.
 """
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One event: its name (empty when there was none), its data, and its bytes, terminator included.
 
     A frame of comments alone has neither name nor data: it is a sign of life and may be worth relaying.
@@ -37,6 +38,11 @@ class Reader:
         self._limit = limit
         self._started = False
         self._return = False  # the last chunk ended in CR, which may be the first half of a CRLF
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held back, so that the next chunk begins a frame."""
+        return self._started and not self._pending and not self._return
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take bytes, return the frames that became complete. Raises FrameTooLarge."""
@@ -93,6 +99,8 @@ def _frame(text: bytes) -> Frame | None:
     text = text.strip(b"\n")
     if not text:
         return None
+    if text.startswith(b"data: ") and b"\n" not in text:  # as nearly all are, where events have no names
+        return Frame(b"", text[6:], text + b"\n\n")
     name = b""
     data: list[bytes] = []
     for line in text.split(b"\n"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import ssl
 import urllib.request
 from base64 import b64encode
@@ -18,7 +19,7 @@ from penstock.exchange import Upstream
 from penstock.protocol import UpstreamRequest
 from penstock.reach import Reach
 
-_CONNECTED: ContextVar[bool] = ContextVar("connected")  # whether this task's request opened a connection
+_OPENED: ContextVar[list[socket.socket]] = ContextVar("opened")  # what the request under way has opened
 _DEFAULT_HEADERS = {"accept": "*/*", "content-type": "application/json", "user-agent": "penstock"}
 _LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
@@ -68,14 +69,6 @@ class UpstreamAnswer:
         self._response.close()
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Tells a new connection from a kept one; aiohttp's tracing could too, at 12 us a request."""
-
-    async def _create_connection(self, *arguments: Any) -> Any:
-        _CONNECTED.set(True)
-        return await super()._create_connection(*arguments)
-
-
 class Pool:
     """The connections to one upstream. Opened on first use."""
 
@@ -99,7 +92,8 @@ class Pool:
         session = self._session or self._open()
         headers = {**_DEFAULT_HEADERS, **request.headers, **self._headers}
         while True:
-            _CONNECTED.set(False)
+            opened: list[socket.socket] = []
+            _OPENED.set(opened)
             try:
                 with self._deadlines.within(self.limits.first_byte):
                     response = await session.request(
@@ -113,7 +107,7 @@ class Pool:
             except TimeoutError as error:
                 raise self._timed_out(error) from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                if isinstance(error, _CLOSED) and not _CONNECTED.get():
+                if isinstance(error, _CLOSED) and not opened:
                     continue
                 met = isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
                 what = "closed the connection without an answer" if met else "cannot be reached"
@@ -136,7 +130,8 @@ class Pool:
         if not secure:  # without a tunnel the request itself tells the proxy who we are
             self._headers |= self._proxy.pop("proxy_headers", {})
         self._session = aiohttp.ClientSession(
-            connector=_Connector(
+            connector=aiohttp.TCPConnector(
+                socket_factory=_new_socket,
                 limit=self.limits.connections,
                 ssl=ssl.create_default_context(cafile=self._ca_file or None) if secure else True,
                 keepalive_timeout=30,
@@ -151,6 +146,14 @@ class Pool:
         if isinstance(error, aiohttp.ClientError):
             return TimedOut(f"upstream {self._name!r} did not accept a connection within {self.limits.connect:g} s")
         return TimedOut(f"upstream {self._name!r} did not answer within {self.limits.first_byte:g} s")
+
+
+def _new_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Tells a new connection from a kept one; aiohttp's tracing could too, at 12 us a request."""
+    family, kind, protocol = address[:3]
+    new = socket.socket(family, kind, protocol)
+    _OPENED.get().append(new)
+    return new
 
 
 def _credential(reach: Reach) -> dict[str, str]:

@@ -131,8 +131,10 @@ async def test_the_stream_survives_a_split_at_every_byte(gateway: MakeGateway, u
 
 
 def joined(stream: bytes) -> bytes:
-    """A stream without the pings, which come by the clock and by the bytes."""
-    return stream.replace(b'event: ping\ndata: {"type":"ping"}\n\n', b"")
+    """A stream without the pings, which come by the clock and by the bytes, and with neighbouring texts as one."""
+    stream = stream.replace(b'event: ping\ndata: {"type":"ping"}\n\n', b"")
+    head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+    return stream.replace(b'"}}\n\n' + head + b'{"type":"text_delta","text":"', b"")
 
 
 @pytest.mark.parametrize(

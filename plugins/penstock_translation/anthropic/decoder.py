@@ -85,6 +85,7 @@ _OPTIONAL_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _USAGE = msgspec.json.Decoder(WireUsage | None)
 _UNNAMED = msgspec.json.Decoder(_Unnamed)
 _NULL = msgspec.Raw(b"null")
+_DELTA_LINE = b"event: content_block_delta\n"
 _NO_NAMES = frozenset({b"", b"message"})  # how servers that do not name their events call them
 
 
@@ -102,6 +103,8 @@ class StreamDecoder(Decoder):
         self._stopped = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
+        if self._skipped and not self._held and self._reader.empty and _only_deltas(chunk):
+            return [Piece((), chunk)]
         try:
             frames = self._reader.feed(chunk)
         except sse.FrameTooLarge as error:
@@ -144,7 +147,9 @@ class StreamDecoder(Decoder):
         """The frame's piece, None while the final record is held and once the answer is over."""
         if self._stopped or frame.data == b"[DONE]":
             return None
-        name, data, raw = _named(frame) if frame.name in _NO_NAMES else frame
+        if frame.name in _NO_NAMES:
+            frame = _named(frame)
+        name, data, raw = frame.name, frame.data, frame.raw
         events = self._events(name, data) if data else _ALIVE
         if events is None:
             events = (Opaque(raw),)
@@ -225,10 +230,22 @@ class StreamDecoder(Decoder):
         return () if "stop_reason" in self._record else (self._usage,)
 
 
-def _named(frame: sse.Frame) -> tuple[bytes, bytes, bytes]:
+def _only_deltas(chunk: bytes) -> bool:
+    """Whether a chunk is whole frames of increments, told without splitting it: lines never begin inside of JSON."""
+    return (
+        chunk.startswith(_DELTA_LINE)
+        and chunk.endswith(b"\n\n")
+        and b"\r" not in chunk
+        and chunk.count(b"\nevent:") == chunk.count(b"\n\n" + _DELTA_LINE)
+    )
+
+
+def _named(frame: sse.Frame) -> sse.Frame:
     """A frame without a name gets it, and its `event` line, from the JSON: agents do not read it otherwise."""
     if not frame.data:
         return frame
     found = read_upstream(_UNNAMED, frame.data, "event")
     name = found.type or ("error" if found.error != _NULL else "")
-    return name.encode(), frame.data, sse.write(name, one_line(frame.data)) if name else frame.raw
+    if not name:
+        return frame
+    return sse.Frame(name.encode(), frame.data, sse.write(name, one_line(frame.data)))

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,35 +17,18 @@ from penstock.engine import Reply, Run
 from penstock.errors import Forbidden, GatewayError, Internal, InvalidRequest, NotFound, TooLarge
 from penstock.exchange import Exchange, new_id
 from penstock.gateway import Endpoint, Generation, Host
-from penstock.protocol import Answer, ClientProtocol, Operation
+from penstock.protocol import Answer, ClientProtocol
 from penstock.request import Prompt, Request
 
 log = logging.getLogger("penstock")
 
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _JSON = "application/json"
+_PROXIED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
 
 
 def make_app(host: Host) -> Quart:
     """The application that serves whatever generation of `host` is current."""
-    app = Quart("penstock", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = None  # the limit belongs to the generation, see _read_body
-    app.config["BODY_TIMEOUT"] = 300
-    app.config["RESPONSE_TIMEOUT"] = None
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.logger.handlers.clear()
-    connection.install(app)
-
-    async def handle(path: str = "") -> quart.Response:
-        generation = host.current
-        generation.enter()  # it has to outlive the reading of a slow body
-        try:
-            return await _handle(host, generation, "/" + path)
-        finally:
-            generation.leave()
-
-    app.add_url_rule("/", "root", handle, methods=_METHODS, strict_slashes=False)
-    app.add_url_rule("/<path:path>", "all", handle, methods=_METHODS, strict_slashes=False)
+    app = App(host)
 
     @app.while_serving
     async def watch() -> AsyncGenerator[None]:
@@ -57,10 +40,31 @@ def make_app(host: Host) -> Quart:
     return app
 
 
-async def _handle(host: Host, generation: Generation, path: str) -> quart.Response:
-    method = quart.request.method
-    path = re.sub("/{2,}", "/", path).rstrip("/") or "/"  # as of a base URL that ends in a slash
-    headers = _headers(quart.request.scope["headers"])
+class App(Quart):
+    """Quart as it reads and writes HTTP. Its router is passed by: the endpoints change with the generations."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__("penstock", static_folder=None)
+        self._host = host
+        self.config["MAX_CONTENT_LENGTH"] = None  # the limit belongs to the generation, see _read_body
+        self.config["BODY_TIMEOUT"] = 300
+        self.config["RESPONSE_TIMEOUT"] = None
+        connection.install(self)
+
+    async def handle_request(self, request: quart.Request) -> quart.Response:
+        """Answer one request with the generation that is current now; it has to outlive the reading of a slow body."""
+        generation = self._host.current
+        generation.enter()
+        try:
+            return await _handle(self._host, generation, cast("connection.Request", request))
+        finally:
+            generation.leave()
+
+
+async def _handle(host: Host, generation: Generation, request: connection.Request) -> quart.Response:
+    method = request.method
+    path = re.sub("/{2,}", "/", request.path).rstrip("/") or "/"  # as of a base URL that ends in a slash
+    headers = _headers(request.scope["headers"])
     if method in ("GET", "HEAD") and _is_health(generation, path):
         return _response(_health(host))
     methods = generation.endpoints.get(path, {})
@@ -72,37 +76,42 @@ async def _handle(host: Host, generation: Generation, path: str) -> quart.Respon
         if endpoint.pipeline.open:
             _check_same_machine(headers)
         if endpoint.handler is not None:
-            body = await _read_body(generation.gateway.body_limit)
+            body = await _read_body(request, generation.gateway.body_limit)
             return _response(await endpoint.handler(headers, body))
         assert endpoint.protocol is not None
         if endpoint.operation == "probe":
             return _response(Answer(200, {"content-type": _JSON}, b"{}"))
-        request = await _read_request(generation, endpoint.protocol, endpoint.operation, headers)
+        asked = await _read_request(request, generation, endpoint, headers)
     except Exception as error:
         return _response(_refused(protocol, error, f"{method} {path}"))
-    return await _run(host, generation, endpoint, request, headers)
+    run = Run(
+        _exchange(host, endpoint, request, asked, headers),
+        endpoint.pipeline.course,
+        host.spawn,
+        host.clock,
+        generation.leave,
+    )
+    generation.enter()
+    request.cleanup.callback(run.close)
+    return _response(await run.reply())
 
 
-async def _run(
-    host: Host, generation: Generation, endpoint: Endpoint, request: Request, headers: Mapping[str, str]
-) -> quart.Response:
+def _exchange(
+    host: Host, endpoint: Endpoint, request: quart.Request, asked: Request, headers: Mapping[str, str]
+) -> Exchange:
     assert endpoint.protocol is not None
-    client = quart.request.scope.get("client")
-    exchange = Exchange(
+    client = request.scope.get("client")
+    return Exchange(
         pipeline=endpoint.pipeline.name,
         protocol=endpoint.protocol,
         operation=endpoint.operation,
-        request=request,
+        request=asked,
         headers=headers,
-        query=quart.request.query_string.decode("latin-1"),
+        query=request.query_string.decode("latin-1"),
         peer=client[0] if client else "",
         upstreams=endpoint.pipeline.file.upstreams,
         started=host.clock(),
     )
-    generation.enter()
-    run = Run(exchange, endpoint.pipeline.course, host.spawn, host.clock, generation.leave)
-    connection.cleanup().callback(run.close)
-    return _response(await run.reply())
 
 
 def _response(reply: Answer | Reply) -> quart.Response:
@@ -123,20 +132,21 @@ def _headers(raw: Any) -> dict[str, str]:
 
 
 async def _read_request(
-    generation: Generation, protocol: ClientProtocol, operation: Operation, headers: Mapping[str, str]
+    request: quart.Request, generation: Generation, endpoint: Endpoint, headers: Mapping[str, str]
 ) -> Request:
-    if operation == "list_models":
+    assert endpoint.protocol is not None
+    if endpoint.operation == "list_models":
         return Request(b"{}", _no_prompt, model="")
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise InvalidRequest(f"content-encoding {encoding!r} is not supported; send the body as it is", status=415)
-    return protocol.read(await _read_body(generation.gateway.body_limit), headers)
+    return endpoint.protocol.read(await _read_body(request, generation.gateway.body_limit), headers)
 
 
-async def _read_body(limit: int) -> bytes:
+async def _read_body(request: quart.Request, limit: int) -> bytes:
     """The body. One that is too large is read on for a while, so that the client is there to read the refusal."""
     parts, size = [], 0
-    async for chunk in quart.request.body:
+    async for chunk in request.body:
         size += len(chunk)
         if size <= limit:
             parts.append(chunk)
@@ -161,6 +171,8 @@ def _check_same_machine(headers: Mapping[str, str]) -> None:
         names.append(urlsplit(headers["origin"]).hostname)
     if not all(_is_local_name(name or "") for name in names):
         raise Forbidden("this pipeline has no login and answers only this machine's own programs")
+    if not _PROXIED.isdisjoint(headers):
+        raise Forbidden("this pipeline has no login and answers no proxy: add the step 'auth' to serve others")
 
 
 def _is_local_name(name: str) -> bool:

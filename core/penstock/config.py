@@ -292,7 +292,8 @@ class PipelineReader:
             found = self._files.catalogue.plugin(name)
         except CatalogueError as error:
             raise _FieldError(str(error), name, at_key=True) from None
-        options = {} if entry[name] is None else entry[name]
+        given = entry[name]
+        options: Any = {} if given is None else given
         instance = self._instance(found.plugin, (*at, name), options)
         if instance is None:
             return None

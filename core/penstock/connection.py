@@ -90,8 +90,3 @@ def install(app: quart.Quart) -> None:
     app.request_class = Request
     # Beyond cutting streams: on Python 3.11 it means a task of its own, which a second cancellation leaves behind.
     app.config["RESPONSE_TIMEOUT"] = None
-
-
-def cleanup() -> AsyncExitStack:
-    """The exit stack of the request being handled, on an application given to `install`."""
-    return cast("Request", quart.request).cleanup

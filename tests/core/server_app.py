@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from typing import cast
 
 from quart import Quart, Response, request
 
@@ -52,7 +53,7 @@ async def pid() -> str:
 
 async def echo() -> Response:
     """Send back what comes in, piece by piece: so the client decides how long the stream goes on."""
-    connection.cleanup().callback(tell, "closed", os.getpid())
+    cast("connection.Request", request).cleanup.callback(tell, "closed", os.getpid())
     body = request.body
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -64,7 +65,7 @@ async def echo() -> Response:
 
 async def silence() -> Response:
     """Never answer."""
-    connection.cleanup().callback(tell, "closed", os.getpid())
+    cast("connection.Request", request).cleanup.callback(tell, "closed", os.getpid())
     tell("silent", os.getpid())
     await asyncio.Event().wait()
     raise AssertionError("nobody sets it")

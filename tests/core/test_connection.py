@@ -8,7 +8,8 @@ import random
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import cast
 
 import aiohttp
 import pytest
@@ -18,6 +19,12 @@ from quart import Quart, Response, request
 from penstock import connection
 from penstock.listen import listen, url
 from penstock.server import ServerOptions, Stop, serve
+
+
+def cleanup() -> AsyncExitStack:
+    """The exit stack of the request being handled."""
+    return cast("connection.Request", request).cleanup
+
 
 PATIENCE = 10.0  # seconds for whatever must happen at all
 Run = Callable[[Awaitable[None]], None]
@@ -100,7 +107,7 @@ async def gateway() -> AsyncIterator[tuple[str, Upstream]]:
     @app.post("/")
     async def view() -> Response:
         answer = await session.post(upstream.address, data=await request.get_data())
-        connection.cleanup().callback(answer.close)
+        cleanup().callback(answer.close)
         return Response(answer.content.iter_any())
 
     async with (
@@ -184,8 +191,8 @@ def test_cleanup_runs_after_a_normal_end(run: Run) -> None:
     order: list[str] = []
 
     async def view() -> Response:
-        connection.cleanup().callback(order.append, "first registered")
-        connection.cleanup().callback(order.append, "last registered")
+        cleanup().callback(order.append, "first registered")
+        cleanup().callback(order.append, "last registered")
 
         async def body() -> AsyncIterator[bytes]:
             yield b"all "
@@ -206,7 +213,7 @@ def test_cleanup_runs_after_an_error(run: Run) -> None:
     closed = asyncio.Event()
 
     async def view() -> Response:
-        connection.cleanup().callback(closed.set)
+        cleanup().callback(closed.set)
         raise LookupError("a mistake in the view")
 
     async def main() -> None:
@@ -223,7 +230,7 @@ def test_cleanup_runs_when_the_client_leaves_before_the_answer(run: Run) -> None
         asked, closed = asyncio.Event(), asyncio.Event()
 
         async def view() -> Response:
-            connection.cleanup().callback(closed.set)
+            cleanup().callback(closed.set)
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError("nobody sets it")
@@ -251,7 +258,7 @@ def test_a_handler_that_ignores_its_cancellation_is_cancelled_again(run: Run) ->
                     cancelled.append(time.monotonic())
 
         async def view() -> Response:
-            connection.cleanup().callback(closed.set)
+            cleanup().callback(closed.set)
             return Response(body())
 
         async with served(one_view(view)) as address, asking(address) as client:
@@ -295,7 +302,7 @@ async def test_the_test_client_of_quart_cleans_up_too() -> None:
     closed: list[str] = []
 
     async def view() -> Response:
-        connection.cleanup().callback(closed.append, "closed")
+        cleanup().callback(closed.append, "closed")
         return Response("fine")
 
     answer = await one_view(view).test_client().post("/")

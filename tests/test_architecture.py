@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "events", "sse"},
     {"request", "protocol", "exchange", "store", "hookspecs", "validator", "deadlines"},
-    {"problems", "document", "typed", "options", "plugin", "catalogue", "reach", "config"},
+    {
+        *("problems", "document", "typed", "options", "plugin", "catalogue"),
+        *("reach", "bind", "watching", "pipelinefile", "config"),
+    },
     {"plan", "engine", "upstream", "sources", "delivery", "pipeline"},
     {"gateway"},
     {"app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},

@@ -40,6 +40,7 @@ from penstock.exchange import (
     Attempt,
     Exchange,
     ModelInfo,
+    Outcome,
     Principal,
     Response,
     Stash,
@@ -49,7 +50,7 @@ from penstock.exchange import (
 )
 from penstock.hookspecs import hookimpl
 from penstock.options import Duration, Secret, Targets, split_target
-from penstock.plugin import Gateway, Plugin
+from penstock.plugin import Clock, Fact, Gateway, Handler, Plugin
 from penstock.protocol import (
     Answer,
     ClientProtocol,
@@ -90,6 +91,7 @@ __all__ = [
     "BlockStop",
     "Citation",
     "ClientProtocol",
+    "Clock",
     "Decoder",
     "Delta",
     "DocumentBlock",
@@ -97,11 +99,13 @@ __all__ = [
     "Encoder",
     "Event",
     "Exchange",
+    "Fact",
     "Failed",
     "Finish",
     "Forbidden",
     "Gateway",
     "GatewayError",
+    "Handler",
     "ImageBlock",
     "Internal",
     "InvalidRequest",
@@ -111,6 +115,7 @@ __all__ = [
     "Opaque",
     "Operation",
     "OtherBlock",
+    "Outcome",
     "OverBudget",
     "Overloaded",
     "Piece",

@@ -63,7 +63,7 @@ class App(Quart):
 
 async def _handle(host: Host, generation: Generation, request: connection.Request) -> quart.Response:
     method = request.method
-    path = re.sub("/{2,}", "/", request.path).rstrip("/") or "/"  # as of a base URL that ends in a slash
+    path = _tidy(request.path)
     headers = _headers(request.scope["headers"])
     if method in ("GET", "HEAD") and _is_health(generation, path):
         return _response(_health(host))
@@ -123,6 +123,12 @@ def _response(reply: Answer | Reply) -> quart.Response:
 # ---------------------------------------------------------------- reading
 
 
+def _tidy(path: str) -> str:
+    """The path as of a base URL that does not end in a slash, without what would break the lines of a log."""
+    shown = path if path.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in path)
+    return re.sub("/{2,}", "/", shown).rstrip("/") or "/"
+
+
 def _headers(raw: Any) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -165,14 +171,14 @@ def _no_prompt(_body: bytes) -> Prompt:
 
 
 def _check_same_machine(headers: Mapping[str, str]) -> None:
-    """A pipeline without auth trusts this machine, but not every web page that a browser on it shows."""
+    """A pipeline without auth trusts this machine, but neither its proxies nor every web page in its browsers."""
+    if not _PROXIED.isdisjoint(headers):
+        raise Forbidden("this pipeline has no login and answers no proxy: add the step 'auth' to serve others")
     names = [urlsplit(f"//{headers.get('host', '')}").hostname]
     if "origin" in headers:  # it may be `null`, which has no name
         names.append(urlsplit(headers["origin"]).hostname)
     if not all(_is_local_name(name or "") for name in names):
         raise Forbidden("this pipeline has no login and answers only this machine's own programs")
-    if not _PROXIED.isdisjoint(headers):
-        raise Forbidden("this pipeline has no login and answers no proxy: add the step 'auth' to serve others")
 
 
 def _is_local_name(name: str) -> bool:
@@ -207,9 +213,10 @@ def _refused(protocol: ClientProtocol | None, error: Exception, what: str) -> An
         error = Internal(f"internal error in the gateway; the log has request {request_id}")
     log.warning("%s: %s: %s %s", request_id, what, error.status, error.message)
     if protocol is not None:
-        return protocol.error(error, request_id)
+        answer = protocol.error(error, request_id)
+        return answer._replace(headers={**error.headers, **answer.headers})
     body = msgspec.json.encode({"error": {"type": error.kind, "message": error.message}})
-    return Answer(error.status, {"content-type": _JSON, "request-id": request_id}, body)
+    return Answer(error.status, {**error.headers, "content-type": _JSON, "request-id": request_id}, body)
 
 
 # ---------------------------------------------------------------- health

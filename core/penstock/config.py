@@ -1,25 +1,22 @@
-"""Read the files of a gateway: pipelines, gateway.yaml, and what they say of upstreams, steps and teams."""
+"""Read the files of a gateway: gateway.yaml, the pipelines beside it, and what both say of upstreams."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from penstock.catalogue import Catalogue, CatalogueError, reason
+from penstock.bind import parse_bind
+from penstock.catalogue import Catalogue, CatalogueError
 from penstock.document import Document
-from penstock.exchange import Upstream
 from penstock.options import Duration, decode_hook
-from penstock.plugin import Plugin
-from penstock.problems import ConfigError, Problem, suggest
-from penstock.reach import Made, Reach, UpstreamFile, read_upstream
+from penstock.pipelinefile import PipelineFile, read_pipeline
+from penstock.problems import ConfigError, Problem
+from penstock.reach import Made, UpstreamFile, read_upstream
 from penstock.typed import convert
+from penstock.watching import yaml_files
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Place = tuple[str | int, ...]
-_STEP_WORDS = ("id", "enabled")
-_PIPELINE_KEYS = ("path", "upstreams", "plugins", "teams")
 
 
 class TLS(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -41,41 +38,6 @@ class GatewayFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     graceful_timeout: Duration = 300.0
     ping: Duration = 15.0
     commit_after: Duration = 10.0
-
-
-class StepFile(msgspec.Struct, kw_only=True):
-    """One step as the file has it: the plugin's class, its options as data and as an instance, and where it stands."""
-
-    id: str
-    name: str
-    origin: str
-    plugin: type[Plugin]
-    options: dict[str, Any]
-    instance: Plugin
-    enabled: bool
-    at: tuple[str | int, ...]
-
-
-class TeamFile(msgspec.Struct, kw_only=True):
-    """One team's changes, by step id: on or off, and the instance with its own options if it has any."""
-
-    enabled: dict[str, bool]
-    instances: dict[str, Plugin]
-
-
-class PipelineFile(msgspec.Struct, kw_only=True):
-    """A pipeline as its file describes it, not yet compiled. `complete` unless a step could not be read."""
-
-    name: str
-    file: Path
-    path: str
-    document: Document
-    gateway: GatewayFile
-    upstreams: dict[str, Upstream]
-    reaches: dict[str, Reach]
-    steps: list[StepFile]
-    teams: dict[str, TeamFile]
-    complete: bool
 
 
 class Files(msgspec.Struct, kw_only=True):
@@ -120,9 +82,9 @@ def _pipeline_files(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise ConfigError([Problem(str(place), 1, 1, "no such file or folder", "")])
-    files = sorted(file for file in place.glob("*.yaml") if file.name != "gateway.yaml")
+    files = [file for file in yaml_files(place) if file.stem != "gateway"]
     if not files:
-        raise ConfigError([Problem(str(place), 1, 1, "the folder has no pipeline (a .yaml file)", "")])
+        raise ConfigError([Problem(str(place), 1, 1, "the folder has no pipeline (a .yaml or .yml file)", "")])
     return files
 
 
@@ -152,12 +114,14 @@ class _FilesReader:
         self.problems += document.problems
         return document
 
-    def problem(self, document: Document, at: Place, message: str, *, at_key: bool = False) -> None:
+    def problem(self, document: Document, at: tuple[str, ...], message: str) -> None:
         """Note a mistake, unless the value could not even be read: then that has been told."""
-        if at_key or at not in document.spoiled:
-            self.problems.append(document.problem(at, message, at_key=at_key))
+        if at not in document.spoiled:
+            self.problems.append(document.problem(at, message))
 
     def gateway(self, file: Path) -> GatewayFile:
+        if (misnamed := file.with_suffix(".yml")).is_file():
+            self.problems.append(Problem(str(misnamed), 1, 1, f"is not read: rename it to {file.name}", ""))
         if not file.is_file():
             return GatewayFile()
         document = self.gateway_document = self.document(file)
@@ -170,6 +134,10 @@ class _FilesReader:
             self.catalogue.check_store(options.store)
         except CatalogueError as error:
             self.problem(document, ("store",), str(error))
+        try:
+            parse_bind(options.bind)
+        except ValueError as error:
+            self.problem(document, ("bind",), str(error))
         return options
 
     def pipeline(self, file: Path, gateway: GatewayFile) -> None:
@@ -177,11 +145,20 @@ class _FilesReader:
         document = self.document(file)
         if len(self.problems) > known and not document.data:
             return
-        PipelineReader(self, document, file, gateway).read()
+        pipeline, problems = read_pipeline(
+            document, file, gateway, {**self.shared, **self.upstreams(document)}, self.catalogue
+        )
+        self.pipelines.append(pipeline)
+        self.problems += problems
 
     def check_paths(self) -> None:
         seen: dict[str, PipelineFile] = {}
+        names: dict[str, Path] = {}
         for pipeline in self.pipelines:
+            if (same := names.setdefault(pipeline.name, pipeline.file)) is not pipeline.file:
+                message = f"the name {pipeline.name!r} is also that of {same}; each pipeline needs its own"
+                self.problem(pipeline.document, (), message)
+                continue
             other = seen.setdefault(pipeline.path, pipeline)
             if other is not pipeline:
                 path = pipeline.path or "/"
@@ -197,166 +174,3 @@ class _FilesReader:
         made, problems = read_upstream(document, name, self.catalogue, self.env)
         self.problems += problems
         return made
-
-
-class PipelineReader:
-    """Reads one pipeline file."""
-
-    def __init__(self, files: _FilesReader, document: Document, file: Path, gateway: GatewayFile) -> None:
-        self._files = files
-        self._document = document
-        self._file = file
-        self._gateway = gateway
-        self._upstreams: dict[str, Made | None] = {}
-        self._step_ids: set[str] = set()
-
-    def read(self) -> None:
-        """Add the pipeline, and what is wrong with it, to the files."""
-        data = self._document.data
-        for key in data:
-            if key not in _PIPELINE_KEYS:
-                hint = suggest(key, _PIPELINE_KEYS) or f"; there are: {', '.join(_PIPELINE_KEYS)}"
-                self._problem((key,), f"unknown key {key!r}{hint}", at_key=True)
-        path = self._path(data.get("path", self._default_path))
-        if not isinstance(data.get("upstreams"), dict | None):
-            self._problem(("upstreams",), "upstreams must be a mapping of names to upstreams")
-        self._upstreams = {**self._files.shared, **self._files.upstreams(self._document)}
-        entries = data.get("plugins")
-        steps = self._steps(entries)
-        made = {name: upstream for name, upstream in self._upstreams.items() if upstream is not None}
-        self._files.pipelines.append(
-            PipelineFile(
-                name=self._file.stem,
-                file=self._file,
-                path=path,
-                document=self._document,
-                gateway=self._gateway,
-                upstreams={name: upstream for name, (upstream, _) in made.items()},
-                reaches={name: reach for name, (_, reach) in made.items()},
-                steps=steps,
-                teams=self._teams(data.get("teams"), steps),
-                complete=isinstance(entries, list) and len(steps) == len(entries) > 0,
-            )
-        )
-
-    def _problem(self, at: Place, message: str, *, at_key: bool = False) -> None:
-        self._files.problem(self._document, at, message, at_key=at_key)
-
-    @property
-    def _default_path(self) -> str:
-        return f"/{self._file.stem}"
-
-    def _path(self, path: object) -> str:
-        if isinstance(path, str) and re.fullmatch(r"/([\w.~-]+(/[\w.~-]+)*/?)?", path):
-            return path.rstrip("/")
-        self._problem(("path",), "path must start with / and hold only letters, digits, '-', '_', '.', '~' and '/'")
-        return self._default_path
-
-    # ------------------------------------------------------------ steps
-
-    def _steps(self, data: object) -> list[StepFile]:
-        if not isinstance(data, list) or not data:
-            self._problem(("plugins",), "a pipeline needs `plugins`: a list of steps, such as `- logging`")
-            return []
-        steps: list[StepFile] = []
-        for number, entry in enumerate(data):
-            try:
-                step = self._step(entry, ("plugins", number))
-            except _FieldError as error:
-                self._problem(("plugins", number, *error.field), str(error), at_key=error.at_key)
-                continue
-            if step is None:
-                continue
-            if any(other.id == step.id for other in steps):
-                self._problem(step.at, f"step {step.id!r} is there twice; give one of them an `id`")
-                continue
-            steps.append(step)
-        return steps
-
-    def _step(self, entry: object, at: Place) -> StepFile | None:
-        if isinstance(entry, str):
-            entry = {entry: None}
-        if not isinstance(entry, dict):
-            raise _FieldError("a step is a plugin's name, or a mapping of the name to its options")
-        names = [key for key in entry if key not in _STEP_WORDS]
-        if len(names) != 1:
-            hint = "only `id` and `enabled` may stand beside it" if names else "the plugin's name is missing"
-            raise _FieldError(f"a step names one plugin; {hint}; found: {', '.join(entry) or 'nothing'}")
-        name, enabled, id_ = names[0], entry.get("enabled", True), entry.get("id", names[0])
-        if not isinstance(enabled, bool):
-            self._problem((*at, "enabled"), "enabled must be true or false")
-        if not isinstance(id_, str) or not re.fullmatch(r"[\w.:-]+", id_):
-            raise _FieldError("an id holds letters, digits, '-', '_' and '.'", "id")
-        self._step_ids.add(id_)
-        try:
-            found = self._files.catalogue.plugin(name)
-        except CatalogueError as error:
-            raise _FieldError(str(error), name, at_key=True) from None
-        given = entry[name]
-        options: Any = {} if given is None else given
-        instance = self._instance(found.plugin, (*at, name), options)
-        if instance is None:
-            return None
-        return StepFile(
-            id=id_,
-            name=name,
-            origin=found.origin,
-            plugin=found.plugin,
-            options=options,
-            instance=instance,
-            enabled=enabled is not False,
-            at=at,
-        )
-
-    def _instance(self, plugin: type[Plugin], at: Place, options: object) -> Plugin | None:
-        try:
-            instance, problems = convert(self._document, at, plugin, decode_hook(self._upstreams), options)
-        except Exception as error:  # a mistake of the plugin, not of the file
-            self._problem(at, f"{plugin.__name__} cannot take its options: {reason(error)}", at_key=True)
-            return None
-        self._files.problems += problems
-        return instance
-
-    # ------------------------------------------------------------ teams
-
-    def _teams(self, data: object, steps: list[StepFile]) -> dict[str, TeamFile]:
-        if data is None:
-            return {}
-        if not isinstance(data, dict):
-            self._problem(("teams",), "teams must be a mapping of team names to changes")
-            return {}
-        by_id = {step.id: step for step in steps}
-        return {name: self._team(name, changes, by_id) for name, changes in data.items()}
-
-    def _team(self, name: str, changes: object, steps: dict[str, StepFile]) -> TeamFile:
-        team = TeamFile(enabled={}, instances={})
-        if changes is not None and not isinstance(changes, dict):
-            self._problem(("teams", name), "a team is a mapping of step ids to true, false or options")
-            return team
-        for id_, change in (changes or {}).items():
-            at = ("teams", name, id_)
-            if id_ not in self._step_ids:
-                hint = suggest(id_, self._step_ids) or f"; there are: {', '.join(sorted(self._step_ids))}"
-                self._problem(at, f"unknown step {id_!r}{hint}", at_key=True)
-            elif id_ not in steps:
-                continue  # its own mistake has been told
-            elif isinstance(change, bool):
-                team.enabled[id_] = change
-            elif isinstance(change, dict):
-                team.enabled[id_] = True
-                merged = {**steps[id_].options, **change}
-                instance = self._instance(steps[id_].plugin, at, merged)
-                if instance is not None:
-                    team.instances[id_] = instance
-            else:
-                self._problem(at, "a team sets a step to true, false or a mapping of options")
-        return team
-
-
-class _FieldError(ValueError):
-    """A mistake in one field of a step; the caller knows where the step stands."""
-
-    def __init__(self, message: str, *field: str, at_key: bool = False) -> None:
-        super().__init__(message)
-        self.field = field
-        self.at_key = at_key

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from logging import getLogger
 from typing import Any, NamedTuple
@@ -106,8 +106,9 @@ class Run:
             else:
                 reply = await self._whole()
         except Exception as error:
-            answer = exchange.protocol.error(self._failed(error), exchange.id)
-            reply = Reply(answer.status, answer.headers, answer.body)
+            failure = self._failed(error)
+            answer = exchange.protocol.error(failure, exchange.id)
+            reply = Reply(answer.status, {**failure.headers, **answer.headers}, answer.body)
         exchange.status = reply.status
         return reply
 
@@ -213,15 +214,13 @@ class Run:
 
     async def _obtain(self) -> Response:
         """An answer that has begun: from a step, from an upstream, or from a step that mends a failure."""
-        try:
-            return await self._resolve()
-        except GatewayError as error:
-            return await self._mend(error)
-        except Exception as error:
-            return await self._mend(self._blame("", error))
+        return await self._mended(self._resolve())
 
     async def _resolve(self) -> Response:
-        response = await self._down() or await self._out()
+        return await self._up(await self._down() or await self._out())
+
+    async def _up(self, response: Response) -> Response:
+        """Show an answer to the steps above the place where it was given."""
         for call in self._plan.upward(self._answered_at).on_response:
             changed = await self._hook(call, self._exchange, response)
             if changed is not None and changed is not response:
@@ -291,6 +290,7 @@ class Run:
         pool = self._course.pools[attempt.target.upstream]
         self._answer = answer = await pool.send(attempt.request)
         attempt.status = answer.status
+        attempt.request_id = answer.headers.get("request-id") or answer.headers.get("x-request-id", "")
         if not 200 <= answer.status < 300:
             await self._refused(attempt, answer, pool)
         if self._exchange.operation == "count_tokens":
@@ -351,6 +351,15 @@ class Run:
             self._source = Whole([Piece(_listed(events, blame), b"")])
         await self._source.prefetch()
 
+    async def _mended(self, answering: Awaitable[Response]) -> Response:
+        """What comes of an attempt to answer, or what the steps above make of its failure."""
+        try:
+            return await answering
+        except GatewayError as error:
+            return await self._mend(error)
+        except Exception as error:
+            return await self._mend(self._blame("", error))
+
     async def _mend(self, error: GatewayError) -> Response:
         """Let the steps above the failure make the error clearer, or answer instead. Raises what remains."""
         self._release()
@@ -360,10 +369,13 @@ class Run:
                 error = changed
             elif changed is not None:
                 self._answered_at = call.position
-                await self._take_events(changed, call.step)
-                self._exchange.response = changed
-                return changed  # type: ignore[no-any-return]
+                return await self._mended(self._given(changed, call.step))
         raise error
+
+    async def _given(self, response: Response, step: str) -> Response:
+        """An answer that a step gave in place of an error."""
+        await self._take_events(response, step)
+        return await self._up(response)
 
     # ------------------------------------------------------------ bookkeeping
 

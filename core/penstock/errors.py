@@ -36,6 +36,7 @@ class GatewayError(Exception):
     `message` is one short sentence for the person at the client. `retry_after` is in seconds. `detail` is for
     the log only. `status` and `retryable` override the kind's own. `should_retry` tells clients that understand
     it whether repeating the request makes sense. `raw` is the upstream's answer, if that is where it came from.
+    `headers`, with lower-case names, go out with the answer beside those of the client's protocol.
     """
 
     kind: ClassVar[str] = "internal"
@@ -52,6 +53,7 @@ class GatewayError(Exception):
         retryable: bool | None = None,
         should_retry: bool | None = None,
         raw: RawError | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -61,6 +63,7 @@ class GatewayError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.should_retry = should_retry
         self.raw = raw
+        self.headers = dict(headers or {})
 
 
 class InvalidRequest(GatewayError):

@@ -15,6 +15,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 Outcome = Literal["open", "ok", "error", "cancelled"]
+"""How an exchange has ended, `open` while it has not."""
 
 
 def new_id() -> str:
@@ -78,6 +79,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Where requests go, as plugins see it.
 
     `credential` says in words where its key comes from; `missing` what it lacks to be usable, "" when nothing.
+    `variables` are the environment variables in which a key is looked for.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     models: tuple[ModelInfo, ...] = ()
     credential: str = ""
     missing: str = ""
+    variables: tuple[str, ...] = ()
     quirks: Any = None
     model_quirks: Mapping[str, Any] = {}
 
@@ -117,9 +120,12 @@ class Response:
 
 
 class Attempt:
-    """One try at one target. Hooks in `on_attempt` fill `request`; the core sends it."""
+    """One try at one target. Hooks in `on_attempt` fill `request`; the core sends it.
 
-    __slots__ = ("error", "number", "request", "seconds", "status", "target", "upstream")
+    `status` and `request_id` are the upstream's own, None and "" while it has not answered or named none.
+    """
+
+    __slots__ = ("error", "number", "request", "request_id", "seconds", "status", "target", "upstream")
 
     def __init__(self, number: int, target: Target, upstream: Upstream) -> None:
         self.number = number
@@ -127,6 +133,7 @@ class Attempt:
         self.upstream = upstream
         self.request: UpstreamRequest | None = None
         self.status: int | None = None
+        self.request_id = ""
         self.error: GatewayError | None = None
         self.seconds = 0.0
 

@@ -1,7 +1,6 @@
 """Generations: load the files, start what they describe, swap it in, retire the old; and the tasks they own."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -22,9 +21,12 @@ from penstock.problems import ConfigError, Problem
 from penstock.protocol import ClientProtocol, Operation
 from penstock.store import MemoryStore, Store
 from penstock.typed import convert
+from penstock.watching import State, fingerprint, state
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")
+
+_AT_START = ("bind", "workers", "store", "tls", "graceful_timeout")  # of gateway.yaml: what is read only once
 
 
 class Endpoint(NamedTuple):
@@ -37,14 +39,18 @@ class Endpoint(NamedTuple):
 
 
 class Generation:
-    """Everything one load of the files produced. Retires when it is replaced and its last exchange has left."""
+    """Everything one load of the files produced. Retires when it is replaced and its last exchange has left.
+
+    Its `id`, known once it has started, is a fingerprint of all its files: hosts can be compared by it.
+    """
 
     def __init__(self, files: Files, pipelines: list[Pipeline], host: "Host") -> None:
         self.files = files
         self.pipelines = pipelines
         self.endpoints: dict[str, dict[str, Endpoint]] = {}
         self.watched: set[Path] = {*files.read, *files.catalogue.local_files()}
-        self.id = hashlib.sha256(b"\0".join(files.read.values())).hexdigest()[:12]
+        self.contents = dict(files.read)  # as they were when they were read
+        self.id = ""
         self._host = host
         self._started: list[tuple[Step, _PipelineGateway]] = []
         self._exchanges = 0
@@ -73,6 +79,7 @@ class Generation:
                     message = f"step {step.id!r} did not start: {str(error) or type(error).__name__}"
                     raise ConfigError([pipeline.file.document.problem(at, message)]) from error
                 self._started.append((step, gateway))
+        self.id = fingerprint(self.watched, self.contents)
 
     def enter(self) -> None:
         """An exchange begins."""
@@ -141,7 +148,8 @@ class _PipelineGateway(Gateway):
     def read_file(self, path: Path, kind: type[T]) -> T:
         self.watch(path)
         try:
-            text = path.read_text("utf-8")
+            content = self._generation.contents[path] = path.read_bytes()
+            text = content.decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {reason}", "")]) from None
@@ -175,9 +183,10 @@ class Host:
         self._public = public
         self._tasks: set[asyncio.Task[Any]] = set()
         self._store: Store | None = None
-        self._seen: dict[Path, tuple[int, int]] = {}
+        self._seen: State = {}
         self._suspects: set[Path] = set()
         self._generation: Generation | None = None
+        self._at_start = GatewayFile()
         self.clock: Callable[[], float] = time.monotonic
         self.reload_problem = ""
 
@@ -196,7 +205,8 @@ class Host:
     async def start(self) -> None:
         """Load the files and start the first generation. Raises ConfigError."""
         self._generation = await self._new_generation()
-        self._seen = _state(self._generation.watched, self._place)
+        self._at_start = self._generation.gateway
+        self._seen = state(self._generation.watched, self._place)
 
     async def reload(self) -> bool:
         """Swap in a new generation; a mistake keeps the old one and is logged. Returns whether it was swapped."""
@@ -211,17 +221,19 @@ class Host:
         self._suspects = set()
         old.replace()
         log.warning("reloaded: generation %s replaces %s", new.id, old.id)
+        if changed := [name for name in _AT_START if getattr(new.gateway, name) != getattr(self._at_start, name)]:
+            log.warning("gateway.yaml: start again for what has changed there: %s", ", ".join(changed))
         return True
 
     async def watch(self, seconds: float = 1.0) -> None:
         """Look every `seconds`; reload when a file of the generation changes, or one that keeps a new one away."""
         while True:
             await asyncio.sleep(seconds)
-            now = _state(self.current.watched | self._suspects, self._place)
+            now = state(self.current.watched | self._suspects, self._place)
             if now != self._seen:
                 self._seen = now
                 await self.reload()
-                fresh = _state(self.current.watched | self._suspects, self._place)
+                fresh = state(self.current.watched | self._suspects, self._place)
                 self._seen = {file: now.get(file, state) for file, state in fresh.items()}
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -292,17 +304,3 @@ def open_to_all(pipelines: Iterable[Pipeline]) -> list[Problem]:
         " add the step 'auth', or bind to 127.0.0.1"
     )
     return [pipeline.file.document.problem(("plugins",), message) for pipeline in pipelines if pipeline.open]
-
-
-def _state(files: set[Path], place: Path) -> dict[Path, tuple[int, int]]:
-    """Modification time and size of each file that exists, and of what else the folder holds."""
-    found = {*files, *(place.glob("*.yaml") if place.is_dir() else (place.parent / "gateway.yaml",))}
-    state = {}
-    for path in found:
-        for file in path.rglob("*.py") if path.is_dir() else (path,):
-            try:
-                status = file.stat()
-            except OSError:
-                continue
-            state[file] = (status.st_mtime_ns, status.st_size)
-    return state

@@ -57,7 +57,10 @@ class Hooks:
 
     @hookspec
     async def on_error(self, exchange: "Exchange", error: "GatewayError") -> "GatewayError | Response | None":
-        """The exchange failed before its answer began. Return a clearer error, or an answer instead."""
+        """The exchange failed before its answer began. Return a clearer error, or an answer instead.
+
+        The answer goes up as any other does: through `on_response` and `on_event` of the steps above.
+        """
 
     @hookspec
     async def on_complete(self, exchange: "Exchange") -> None:

@@ -1,51 +1,19 @@
-"""Where the server listens: bind addresses, listening sockets and TLS, with errors that say what to do."""
+"""Where the server listens: listening sockets and TLS, with errors that say what to do."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
-import re
 import socket
 import ssl
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-FORMS = "write host:port such as 127.0.0.1:4000 or [::1]:4000, or unix:/path/to/socket"
-
-_TCP = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]/\s]+)):(?P<port>[0-9]{1,5})")
+from penstock.bind import Host, parse_bind
 
 
 class ServerError(Exception):
     """The server cannot start or cannot go on; the message says why and what would help."""
-
-
-class Host(NamedTuple):
-    """A TCP address as written: a name or IP address, and a port (0: any free one)."""
-
-    name: str
-    port: int
-
-
-def parse_bind(bind: str) -> Host | Path:
-    """Read a bind address: a Host, or the Path of a unix socket. Raises ServerError."""
-    if bind.startswith("unix:") and len(bind) > len("unix:"):
-        return Path(bind.removeprefix("unix:"))
-    match = _TCP.fullmatch(bind)
-    if match is None or int(match["port"]) > 65535 or not _is_ipv6(match["v6"] or "::"):
-        raise ServerError(f"'{bind}' is not an address to listen on: {FORMS}")
-    return Host(match["v6"] or match["host"], int(match["port"]))
-
-
-def is_loopback(bind: str) -> bool:
-    """Whether only this machine can reach a bind address. Raises ServerError if it is not an address."""
-    address = parse_bind(bind)
-    if isinstance(address, Path) or address.name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.name).is_loopback
-    except ValueError:
-        return False  # another name: what it resolves to may change
 
 
 def listen(bind: str, backlog: int) -> socket.socket:
@@ -54,7 +22,10 @@ def listen(bind: str, backlog: int) -> socket.socket:
     A name is resolved and its first address taken, IPv4 before IPv6. The file that an earlier run left at the
     path of a unix socket is replaced.
     """
-    address = parse_bind(bind)
+    try:
+        address = parse_bind(bind)
+    except ValueError as error:
+        raise ServerError(str(error)) from None
     try:
         if isinstance(address, Path):
             _remove_stale(address)
@@ -95,14 +66,6 @@ def tls_context(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | N
     except OSError as error:
         raise ServerError(f"cannot read {error.filename}, needed for TLS: {error.strerror}") from error
     return context
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _resolve(host: Host) -> tuple[int, Any]:

@@ -1,4 +1,4 @@
-"""Types for plugin options and files: Duration, Money, Secret, Targets, and how YAML values become them."""
+"""Types for plugin options and files: Duration, Secret, Targets, and how YAML values become them."""
 
 import re
 from collections.abc import Callable, Iterable

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from penstock.config import PipelineFile, StepFile, TeamFile
 from penstock.deadlines import Deadlines
 from penstock.engine import Course, Timing
+from penstock.pipelinefile import PipelineFile, StepFile, TeamFile
 from penstock.plan import PlanError, Step, check_plugin, compile_plan
 from penstock.problems import Problem
 from penstock.store import PrefixedStore, Store

@@ -10,6 +10,7 @@ import pluggy
 from penstock.events import Event
 from penstock.hookspecs import Hooks
 from penstock.plugin import Fact, Plugin
+from penstock.problems import suggest
 
 HOOKS = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 EVENTS: frozenset[type] = frozenset(typing.get_args(Event))
@@ -102,6 +103,7 @@ def compile_plan(steps: Sequence[Step]) -> Plan:
 
 def check_plugin(plugin: Plugin) -> None:
     """Refuse what pluggy would accept and we do not, and what it refuses. Raises PlanError."""
+    _check_names(plugin)
     manager = pluggy.PluginManager("penstock")
     manager.add_hookspecs(Hooks)
     try:
@@ -119,6 +121,27 @@ def check_plugin(plugin: Plugin) -> None:
         if fact not in _FACTS:
             raise PlanError(f"{type(plugin).__name__} provides or requires {fact!r}; there are: {', '.join(_FACTS)}")
     _event_types(plugin)
+
+
+def _check_names(plugin: Plugin) -> None:
+    """Whether every marked method is a hook and names its arguments; pluggy's own words for it are no help."""
+    for name in dir(type(plugin)):
+        method = getattr(type(plugin), name)
+        marks = getattr(method, "penstock_impl", None)
+        if marks is None:
+            continue
+        hook, place = marks["specname"] or name, _place(method)
+        if hook not in HOOKS:
+            raise PlanError(f"{place}: there is no hook {hook!r}{_instead(hook, HOOKS)}")
+        for parameter in inspect.signature(getattr(plugin, name)).parameters.values():
+            plain = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
+            if plain and parameter.name not in _ARGUMENTS[hook]:
+                hint = _instead(parameter.name, _ARGUMENTS[hook])
+                raise PlanError(f"{place}: {hook} has no argument {parameter.name!r}{hint}")
+
+
+def _instead(word: str, candidates: tuple[str, ...]) -> str:
+    return suggest(word, candidates) or f"; there are: {', '.join(candidates)}"
 
 
 def _check_implementation(hook: str, impl: pluggy.HookImpl) -> None:

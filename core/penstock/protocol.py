@@ -118,8 +118,11 @@ class ClientProtocol(ABC):
     def token_count(self, tokens: int) -> bytes:
         """The body that says how many tokens a prompt has."""
 
-    def how_to_connect(self, url: str) -> list[str]:
-        """The lines a newcomer types to point this protocol's usual client at `url`; may be empty."""
+    def how_to_connect(self, url: str, credential: str = "local") -> list[str]:
+        """The lines a newcomer types to point this protocol's usual client at `url`; may be empty.
+
+        `credential` is the word to show for the client's key: any will do where nobody has to say who they are.
+        """
         return []
 
 

@@ -78,11 +78,12 @@ def read_upstream(
 
 
 class _Credential(NamedTuple):
-    """An upstream's key, where it came from in words, and what is missing if there is none."""
+    """An upstream's key, where it came from in words, what is missing if there is none, and the variables for it."""
 
     key: Secret
     source: str
-    missing: str
+    missing: str = ""
+    variables: tuple[str, ...] = ()
 
 
 class _Reader:
@@ -182,6 +183,7 @@ class _Reader:
             models=tuple(model.info(name, title) for model in models),
             credential=credential.source,
             missing=credential.missing,
+            variables=credential.variables,
             quirks=quirks,
             model_quirks={
                 m.id: self._quirks(protocol, m.quirks, "models", n, "quirks") for n, m in numbered if m.quirks
@@ -218,11 +220,11 @@ class _Reader:
         options, preset = self._options, self._preset
         if options.key is not None:
             return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
-        variable = next((name for name in preset.env if self._env.get(name)), None)
+        wanted = () if (options.auth or preset.auth) == "none" else preset.env
+        variable = next((name for name in wanted if self._env.get(name)), None)
         if variable is not None:
-            return _Credential(Secret(self._env[variable]), variable, "")
-        needed = preset.env and (options.auth or preset.auth) != "none"
-        return _Credential(Secret(""), "", f"set {' or '.join(preset.env)}" if needed else "")
+            return _Credential(Secret(self._env[variable]), variable, "", wanted)
+        return _Credential(Secret(""), "", f"set {' or '.join(wanted)}" if wanted else "", wanted)
 
     def _filled(self, text: str) -> str:
         for name in self._preset.parameters:

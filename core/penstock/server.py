@@ -23,6 +23,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from penstock.bind import parse_bind
 from penstock.listen import ServerError, listen, tls_context, url
 from penstock.supervisor import Inherited, Supervisor, on_signals
 
@@ -69,6 +70,10 @@ class ServerOptions:
     worker_command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        try:
+            parse_bind(self.bind)
+        except ValueError as error:
+            raise ServerError(str(error)) from None
         if self.workers < 1:
             raise ServerError(f"workers must be 1 or more, not {self.workers}")
         if self.workers > 1 and os.name != "posix":

@@ -3,9 +3,9 @@
 Fields, each left out when there is nothing to say:
 time (of the end; RFC 3339, UTC), request_id, pipeline, operation, user, team, key, session, agent (with version),
 client (address), stream, model (asked for), served_model, upstream (that answered or was tried last),
-attempts (each: upstream, model, status, error, seconds), status (HTTP), outcome (ok, error, cancelled),
-error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write, output, reasoning, estimated),
-first_event and total (seconds), repairs (how often which), simulated.
+attempts (each: upstream, model, status, request_id of the upstream's answer, error, seconds), status (HTTP),
+outcome (ok, error, cancelled), error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write,
+output, reasoning, estimated), first_event and total (seconds), repairs (how often which), simulated.
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ from penstock import Attempt, Exchange, GatewayError, Usage
 from penstock_logging.redaction import redact
 
 LONGEST = 200
-"""Characters kept of what a client calls itself, its session and its model."""
+"""Characters kept of what a client calls itself, its session and its model, and an upstream an answer."""
 
 
 def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def _attempt(attempt: Attempt, model: str) -> dict[str, Any]:
         upstream=attempt.target.upstream,
         model=(attempt.target.model or model)[:LONGEST],
         status=attempt.status,
+        request_id=attempt.request_id[:LONGEST],
         error=attempt.error.kind if attempt.error else None,
         seconds=_seconds(attempt.seconds, 0.0),
     )

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 
-from penstock import Duration, Exchange, Gateway, ModelInfo, Plugin, Response, Upstream, hookimpl
+from penstock import Duration, Exchange, Gateway, GatewayError, ModelInfo, Plugin, Response, Upstream, hookimpl
 from penstock_simulator.models import MODELS, echo, play
 from penstock_simulator.reply import MARK, Reply, perform
 from penstock_simulator.scene import Scene
@@ -12,7 +12,7 @@ from penstock_simulator.script import Script, read_script
 
 __all__ = ["Simulator"]
 
-_HEADERS = {"x-penstock-simulated": "1"}
+_HEADERS = {"x-penstock-simulated": "1"}  # of every answer, so that none is taken for a real one
 _NAME = re.compile(r"(?:sim/|claude-sim-)(.+)")
 _LISTED = 3  # upstreams in a sentence
 
@@ -22,7 +22,8 @@ class Simulator(Plugin):
 
     Stands above `models`, whose list it completes. Any other model name is answered, like `sim/echo`, only while the
     pipeline has no usable upstream; the first usable one ends that. Every simulated text begins with `[simulated]`,
-    except JSON that has to fit the request's output schema; every answer carries `x-penstock-simulated: 1`.
+    except JSON that has to fit the request's output schema; every answer, refusals included, carries
+    `x-penstock-simulated: 1`.
 
     `pause` is how long `sim/slow` waits before each word. `script` names a JSON file, from the pipeline file's folder:
     a list of `{match, model, times, answer, stop_reason, usage, delay, error}`, of which the first that fits answers
@@ -53,15 +54,11 @@ class Simulator(Plugin):
             return None
         exchange.simulated = True
         exchange.served_model = f"sim/{named[1]}" if named else "sim/echo"
-        tokens = _tokens(exchange)
-        if exchange.operation == "count_tokens":
-            return Response(tokens=tokens, headers=_HEADERS)
-        reply = self._reply(exchange, f"sim/{named[1]}" if named else model)
-        if reply.failure is not None and not reply.parts:
-            await asyncio.sleep(reply.delay)
-            raise reply.failure
-        events = perform(reply, exchange.served_model, exchange.id.replace("req_", "msg_"), tokens)
-        return Response(events, headers=_HEADERS)
+        try:
+            return await self._answer(exchange, f"sim/{named[1]}" if named else model)
+        except GatewayError as error:
+            error.headers |= _HEADERS
+            raise
 
     @hookimpl
     def on_response(self, exchange: Exchange, response: Response) -> None:
@@ -69,6 +66,17 @@ class Simulator(Plugin):
             # Claude Code, which names the version of its API, drops ids that do not begin with `claude`.
             prefix = "claude-sim-" if "anthropic-version" in exchange.headers else "sim/"
             response.models = [*response.models, *(_info(prefix, name) for name in MODELS)]
+
+    async def _answer(self, exchange: Exchange, model: str) -> Response:
+        tokens = _tokens(exchange)
+        if exchange.operation == "count_tokens":
+            return Response(tokens=tokens, headers=_HEADERS)
+        reply = self._reply(exchange, model)
+        if reply.failure is not None and not reply.parts:
+            await asyncio.sleep(reply.delay)
+            raise reply.failure
+        events = perform(reply, exchange.served_model, exchange.id.replace("req_", "msg_"), tokens)
+        return Response(events, headers=_HEADERS)
 
     def _reply(self, exchange: Exchange, model: str) -> Reply:
         scene = Scene(exchange.request, exchange.id.removeprefix("req_"), self.pause)

@@ -3,6 +3,7 @@
 from penstock import (
     Attempt,
     Exchange,
+    Finish,
     Forbidden,
     Gateway,
     GatewayError,
@@ -16,6 +17,7 @@ from penstock import (
     UpstreamFailed,
     hookimpl,
 )
+from penstock_translation.anthropic.safeguards import unclaimed
 from penstock_translation.tokens import count
 
 __all__ = ["Translation"]
@@ -50,6 +52,11 @@ class Translation(Plugin):
             raise UpstreamFailed(f"upstream {upstream.name!r} counts no tokens for {exchange.protocol.name} clients")
         quirks = upstream.quirks_of(target.model or exchange.request.model)
         attempt.request = upstream.protocol.render(exchange, target, quirks)
+
+    @hookimpl
+    def on_event(self, exchange: Exchange, event: Finish) -> Finish | None:
+        """Another event instead of the upstream's has the end of an answer written anew and not relayed."""
+        return unclaimed(exchange, event)
 
     @hookimpl
     def on_error(self, exchange: Exchange, error: GatewayError) -> Response | None:

@@ -103,6 +103,11 @@ LOST = {
     ("GET", "/team/v1/nowhere"): (404, "nothing is served at /team/v1/nowhere; pipelines are at: /team"),
     ("GET", "/team/v1/messages"): (405, "GET is not served at /team/v1/messages; use POST"),
     ("DELETE", "/team/-/echo"): (405, "DELETE is not served at /team/-/echo; use GET or POST"),
+    ("BREW", "/team/v1/messages"): (405, "BREW is not served at /team/v1/messages; use POST"),
+    ("TRACE", "/"): (404, "nothing is served at /; pipelines are at: /team"),
+    ("GET", "/line%0Abreak"): (404, "nothing is served at /line\ufffdbreak; pipelines are at: /team"),
+    ("POST", "/team/v1/messages%0a"): (404, "nothing is served at /team/v1/messages\ufffd; pipelines are at: /team"),
+    ("GET", "/%ff%1b[31m"): (404, "nothing is served at /\ufffd\ufffd[31m; pipelines are at: /team"),
     ("OPTIONS", "/team/v1/messages"): (405, "OPTIONS is not served at /team/v1/messages; use POST"),
 }
 
@@ -183,6 +188,18 @@ async def test_an_open_pipeline_is_for_this_machines_programs(
         said = await ask(gate, method, path, headers=list(headers.items()))
         assert said.status == 403
         assert "no login" in said.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+async def test_a_proxy_on_this_machine_does_not_open_it_to_others(
+    gateway: MakeGateway, upstream: ScriptedUpstream, name: str
+) -> None:
+    gate = await serve(gateway, upstream)
+    said = await ask(gate, "POST", "/v1/messages", headers=[(name, "10.0.0.7")])
+    assert said.status == 403
+    assert "answers no proxy: add the step 'auth'" in said.json()["error"]["message"]
+    guarded = await serve(gateway, upstream, steps="who, desk, ")
+    assert (await ask(guarded, "GET", "/-/echo", headers=[(name, "10.0.0.7")])).status == 202
 
 
 @pytest.mark.parametrize("headers", NEIGHBOURS, ids=str)

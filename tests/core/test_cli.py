@@ -220,6 +220,38 @@ async def test_without_any_key_it_says_how_to_get_beyond_the_simulator(gateway_p
     assert "ZAI_API_KEY or Z_AI_API_KEY" in gate.output
 
 
+SHY = """
+\"\"\"Says something.\"\"\"
+import logging
+from penstock import Plugin, Principal, hookimpl
+
+class Shy(Plugin):
+    \"\"\"Lets everybody in, and says so.\"\"\"
+    provides = frozenset({"principal"})
+
+    @hookimpl
+    def startup(self) -> None:
+        self.log.info("hello from a plugin")
+        self.log.debug("too much")
+        logging.getLogger("somebody.else").info("not ours")
+
+    @hookimpl
+    def on_request(self, exchange) -> None:
+        exchange.identify(Principal(user="ann"))
+"""
+
+
+async def test_a_plugin_is_heard_and_a_key_is_asked_for_where_one_is_needed(gateway_process: MakeProcess) -> None:
+    guarded = SOLO.replace("[simulator", "[shy, simulator")
+    gate = await gateway_process(guarded, env={"KEY": "k"}, files={"../plugins/shy.py": SHY})
+    await gate.says("claude\n")
+    assert "INFO penstock.test.shy: hello from a plugin" in gate.output
+    assert "too much" not in gate.output
+    assert "not ours" not in gate.output
+    assert "models      for holders of a key" in gate.output
+    assert "export ANTHROPIC_AUTH_TOKEN='<your key>'" in gate.output
+
+
 def refusal(root: Path, *arguments: str, text: str = SOLO, shared: str = "") -> str:
     """What `serve` says before it ends with exit code 1, having started nothing."""
     write(root, {**PLUGINS, "pipelines/a.yaml": text, "pipelines/gateway.yaml": shared})
@@ -252,6 +284,8 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:
     said = refusal(tmp_path, shared="bind: everywhere\n")
+    assert said.startswith("pipelines/gateway.yaml:1:7: 'everywhere' is not an address to listen on: write host:port")
+    said = refusal(tmp_path, "--bind", "everywhere")
     assert said.startswith("penstock: 'everywhere' is not an address to listen on: write host:port such as")
 
 
@@ -262,7 +296,7 @@ def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_step_that_does_not_start(tmp_path: Path) -> None:
     text = "plugins:\n- auth: {keys: keys.yaml}\n"
-    assert refusal(tmp_path, text=text).splitlines() == [
+    assert refusal(tmp_path, "--bind", "127.0.0.1:0", text=text).splitlines() == [
         "pipelines/keys.yaml:1:1: cannot be read: No such file or directory",
         "1 mistake; nothing was started",
     ]

@@ -1,4 +1,4 @@
-"""Files of pipelines: every mistake is told at once, where it stands and with a way out; what is right is read."""
+"""The files of a gateway: the mistakes of all of them are told at once; what is shared is everybody's."""
 
 from pathlib import Path
 
@@ -7,120 +7,7 @@ import pytest
 from penstock.cli.describe import compiled
 from penstock.config import load
 from penstock.problems import ConfigError
-from tests.core.places import KNOBS, MAIN, PLUGINS, compiled_in, mistakes, told, write
-
-# The lines of a pipeline, and the problems of its file. Each begins with the upstream `main`.
-MISTAKES = {
-    "a misspelled key": (
-        "plugin: [knobs]\nplugins: [knobs]\n",
-        ["2:1: unknown key 'plugin'; did you mean 'plugins'?"],
-    ),
-    "a key of something else": (
-        "plugins: [knobs]\nworkers: 2\n",
-        ["3:1: unknown key 'workers'; there are: path, upstreams, plugins, teams"],
-    ),
-    "a key twice": (
-        "plugins: [knobs]\nplugins: [who]\n",
-        ["3:1: duplicate key 'plugins': it is first at line 2, column 1"],
-    ),
-    "variables that are not set": (
-        'path: "${PLACE}"\nplugins:\n- knobs: {ttl: "${TTL}"}\n',
-        [
-            "2:7: the environment variable PLACE is not set: set it, or give a default with ${PLACE:-default}",
-            "4:16: the environment variable TTL is not set: set it, or give a default with ${TTL:-default}",
-        ],
-    ),
-    "a path that is none": (
-        "path: team/one\nplugins: [knobs]\n",
-        ["2:7: path must start with / and hold only letters, digits, '-', '_', '.', '~' and '/'"],
-    ),
-    "no steps": ("path: /\n", ["1:1: a pipeline needs `plugins`: a list of steps, such as `- logging`"]),
-    "steps that are no list": (
-        "plugins: {knobs: {}}\n",
-        ["2:10: a pipeline needs `plugins`: a list of steps, such as `- logging`"],
-    ),
-    "plugins that are not there": (
-        "plugins:\n- knob\n- wh: {name: bob}\n",
-        ["3:3: unknown plugin 'knob'; did you mean 'knobs'?", "4:3: unknown plugin 'wh'; did you mean 'who'?"],
-    ),
-    "steps that are none": (
-        "plugins:\n- 5\n- [knobs]\n- {id: a}\n- knobs: {}\n  who: {}\n",
-        [
-            "3:3: a step is a plugin's name, or a mapping of the name to its options",
-            "4:3: a step is a plugin's name, or a mapping of the name to its options",
-            "5:3: a step names one plugin; the plugin's name is missing; found: id",
-            "6:3: a step names one plugin; only `id` and `enabled` may stand beside it; found: knobs, who",
-        ],
-    ),
-    "options that are no options": (
-        "plugins:\n- knobs: 5\n  id: a\n- knobs: false\n  id: b\n- knobs: ''\n  id: c\n- knobs: []\n  id: d\n",
-        [
-            f"{line}:10: expected mapping, got {kind}"
-            for line, kind in [(3, "int"), (5, "bool"), (7, "str"), (9, "list")]
-        ],
-    ),
-    "the words beside a plugin": (
-        "plugins:\n- knobs:\n  id: a b\n  enabled: maybe\n",
-        ["4:7: an id holds letters, digits, '-', '_' and '.'", "5:12: enabled must be true or false"],
-    ),
-    "a plugin twice": (
-        "plugins:\n- knobs\n- knobs: {ttl: 1m}\n",
-        ["4:3: step 'knobs' is there twice; give one of them an `id`"],
-    ),
-    "options of wrong types": (
-        "plugins:\n- knobs:\n    ttl: soon\n    to: 5\n    mode: exat\n    size: 0\n    rates: {a: x}\n"
-        "    password: 5\n    sise: 2\n",
-        [
-            "4:10: expected a duration such as 30s, 10m or 1h30m, got 'soon'",
-            "5:9: expected `upstream`, `upstream/model`, or a list of them",
-            "6:11: 'exat' is not one of exact, loose; did you mean 'exact'?",
-            "7:11: expected int >= 1",
-            "8:16: expected int, got str",
-            "9:15: expected text, got int; quote it",
-            "10:5: unknown option 'sise'; did you mean 'size'?",
-        ],
-    ),
-    "options that a plugin refuses": (
-        "plugins:\n- knobs: {size: 101}\n",
-        ["3:10: size must not exceed 100"],
-    ),
-    "upstreams that are not there": (
-        "plugins:\n- knobs: {to: man/model-a}\n- knobs: {to: [main, elsewhere]}\n  id: more\n",
-        [
-            "3:15: unknown upstream 'man'; did you mean 'main'?",
-            "4:15: unknown upstream 'elsewhere'; there are: main",
-        ],
-    ),
-    "teams that are none": (
-        "plugins: [who, knobs]\nteams: [a]\n",
-        ["3:8: teams must be a mapping of team names to changes"],
-    ),
-    "changes that are none": (
-        "plugins: [who, knobs]\nteams:\n  a: 5\n  b: {knobs: 5}\n  c:\n",
-        [
-            "4:6: a team is a mapping of step ids to true, false or options",
-            "5:14: a team sets a step to true, false or a mapping of options",
-        ],
-    ),
-    "changes of steps that are not there": (
-        "plugins:\n- who\n- knobs: {}\n  id: limits\nteams:\n  a: {limit: false}\n  b: {knobs: true}\n",
-        ["7:7: unknown step 'limit'; did you mean 'limits'?", "8:7: unknown step 'knobs'; there are: limits, who"],
-    ),
-    "wrong options of a team": (
-        "plugins: [who, knobs]\nteams:\n  a: {knobs: {size: 0, tttl: 1}}\n  b: {knobs: {to: man}}\n",
-        [
-            "4:21: expected int >= 1",
-            "4:24: unknown option 'tttl'; did you mean 'ttl'?",
-            "5:19: unknown upstream 'man'; did you mean 'main'?",
-        ],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_where_it_stands(tmp_path: Path, name: str) -> None:
-    text, problems = MISTAKES[name]
-    assert mistakes(tmp_path, {"pipelines/a.yaml": MAIN + text}) == [f"pipelines/a.yaml:{p}" for p in problems]
+from tests.core.places import PLUGINS, compiled_in, mistakes, told, write
 
 
 def test_the_mistakes_of_all_files_and_of_all_kinds_are_told_at_once(tmp_path: Path) -> None:
@@ -141,25 +28,6 @@ def test_the_mistakes_of_all_files_and_of_all_kinds_are_told_at_once(tmp_path: P
         "pipelines/c.yaml:2:1: not valid YAML: did not find expected node content",
         "pipelines/gateway.yaml:1:1: unknown option 'wrkers'; did you mean 'workers'?",
     ]
-
-
-def test_one_mistake_is_not_told_twice_in_other_words(tmp_path: Path) -> None:
-    """A step or an upstream with a mistake is still there for those that need it."""
-    text = (
-        "upstreams: {main: {protocol: anthropic, url: 5}}\n"
-        "plugins:\n- who: {nme: bob}\n- meter\n- knobs: {to: main}\nteams: {a: {who: true, meter: false}}\n"
-    )
-    assert mistakes(tmp_path, {"pipelines/a.yaml": text}) == [
-        "pipelines/a.yaml:1:46: expected str, got int; put it in quotes",
-        "pipelines/a.yaml:3:9: unknown option 'nme'; did you mean 'name'?",
-    ]
-
-
-def test_a_plugin_that_breaks_over_its_options_is_located(tmp_path: Path) -> None:
-    (problem,) = mistakes(tmp_path, {"pipelines/a.yaml": "plugins:\n- knobs: {size: 99}\n"})
-    line = next(number for number, text in enumerate(KNOBS.splitlines(), 1) if "red balloons" in text)
-    message = f"Knobs cannot take its options: KeyError: 'red balloons' (plugins/knobs.py:{line})"
-    assert problem == f"pipelines/a.yaml:2:3: {message}"
 
 
 def test_two_pipelines_cannot_have_the_same_path(tmp_path: Path) -> None:
@@ -201,7 +69,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     [
         ("nowhere", "nowhere:1:1: no such file or folder"),
         ("pipelines/b.yaml", "pipelines/b.yaml:1:1: no such file or folder"),
-        ("plugins", "plugins:1:1: the folder has no pipeline (a .yaml file)"),
+        ("plugins", "plugins:1:1: the folder has no pipeline (a .yaml or .yml file)"),
     ],
 )
 def test_a_place_without_pipelines(tmp_path: Path, place: str, message: str) -> None:
@@ -260,32 +128,15 @@ def test_a_store_that_is_not_installed(tmp_path: Path) -> None:
     ]
 
 
-# ---------------------------------------------------------------- what is right
-
-
-def test_a_pipeline_is_read(tmp_path: Path) -> None:
-    text = (
-        "plugins:\n- who\n- knobs: {ttl: 1h30m, to: [main/m, main], password: '${PW}'}\n  id: cache\n  enabled: false\n"
-        "teams:\n  a: {cache: {mode: loose}}\n  b: {cache: true}\n  c:\n"
+def test_an_address_that_is_none_is_found_where_it_stands(tmp_path: Path) -> None:
+    files = {"pipelines/gateway.yaml": "ping: 1s\nbind: everywhere\n", "pipelines/a.yaml": "plugins: [knobs]\n"}
+    (mistake,) = mistakes(tmp_path, files)
+    assert mistake.startswith(
+        "pipelines/gateway.yaml:2:7: 'everywhere' is not an address to listen on: write host:port"
     )
-    (pipeline,) = compiled_in(tmp_path, {"pipelines/night-shift.yaml": MAIN + text}, {"PW": "hunter2-hunter2"})
-    assert (pipeline.name, pipeline.path) == ("night-shift", "/night-shift")
-    cache = pipeline.file.steps[1]
-    assert (cache.id, cache.name, cache.enabled) == ("cache", "knobs", False)
-    assert cache.origin == f"{tmp_path}/plugins/knobs.py"
-    assert "ttl=5400.0" in repr(cache.instance)
-    assert "hunter2" not in repr(cache.instance)
-    assert set(pipeline.course.team_plans) == {"a", "b", "c"}
 
 
-def test_a_team_changes_only_the_options_it_names(tmp_path: Path) -> None:
-    text = "plugins:\n- who\n- knobs: {ttl: 5, mode: loose}\nteams: {a: {knobs: {ttl: 7}}, b: {knobs: false}}\n"
-    (pipeline,) = compiled_in(tmp_path, {"pipelines/a.yaml": text})
-    everyone, a, b = pipeline.course.plan, *pipeline.course.team_plans.values()
-    assert "ttl=5.0, to=None, mode='loose'" in repr(everyone.steps[1].plugin)
-    assert "ttl=7.0, to=None, mode='loose'" in repr(a.steps[1].plugin)
-    assert a.steps[0].plugin is everyone.steps[0].plugin
-    assert [step.id for step in b.steps] == ["who"]
+# ---------------------------------------------------------------- what is right
 
 
 def test_one_file_of_a_folder_can_be_read_alone(tmp_path: Path) -> None:
@@ -295,3 +146,26 @@ def test_one_file_of_a_folder_can_be_read_alone(tmp_path: Path) -> None:
     assert [pipeline.name for pipeline in files_read.pipelines] == ["a"]
     assert {path.name for path in files_read.read} == {"a.yaml", "gateway.yaml"}
     assert files_read.problems == []
+
+
+# ---------------------------------------------------------------- names of files
+
+
+def test_a_pipeline_may_end_in_yml(tmp_path: Path) -> None:
+    files = {"pipelines/a.yaml": "plugins: [knobs]\n", "pipelines/b.yml": "plugins: [knobs]\n"}
+    assert [(pipeline.name, pipeline.path) for pipeline in compiled_in(tmp_path, files)] == [("a", "/a"), ("b", "/b")]
+
+
+def test_two_pipelines_cannot_have_one_name(tmp_path: Path) -> None:
+    files = {"pipelines/a.yaml": "plugins: [knobs]\n", "pipelines/a.yml": "path: /b\nplugins: [knobs]\n"}
+    assert mistakes(tmp_path, files) == [
+        "pipelines/a.yml:1:1: the name 'a' is also that of pipelines/a.yaml; each pipeline needs its own"
+    ]
+
+
+@pytest.mark.parametrize("place", ["pipelines", "pipelines/a.yaml"])
+def test_the_shared_file_has_one_name_only(tmp_path: Path, place: str) -> None:
+    write(tmp_path, {**PLUGINS, "pipelines/a.yaml": "plugins: [knobs]\n", "pipelines/gateway.yml": "ping: 1s\n"})
+    files = load(tmp_path / place, {})
+    assert [problem.message for problem in files.problems] == ["is not read: rename it to gateway.yaml"]
+    assert [Path(problem.path).name for problem in files.problems] == ["gateway.yml"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -275,6 +276,39 @@ async def test_a_step_may_answer_in_place_of_an_error(upstream: ScriptedUpstream
         *("c.on_error", "b.on_error", "c.on_complete", "b.on_complete", "a.on_complete"),
     ]
     assert (said.exchange.outcome, said.exchange.error) == ("ok", None)
+
+
+async def test_an_answer_in_place_of_an_error_goes_up_as_any_other() -> None:
+    below = Witness(name="c", does=raises("on_request", InvalidRequest("nope")))
+    mending = Witness(name="b", does={"on_error": lambda *_: Response(answer("mended"))})
+    marking = Witness(name="a", does={"on_response": lambda _, response: response.headers.update({"x-seen": "1"})})
+    async with along(marking, mending, below) as lane:
+        said = await lane.ask()
+    assert (said.text, said.headers["x-seen"], said.exchange.outcome) == ("mended", "1", "ok")
+    refusing = Witness(name="a", does=raises("on_response", RateLimited("not that")))
+    last = Witness(name="z", does={"on_error": lambda _, error: Response(answer(f"instead of: {error}"))})
+    async with along(last, refusing, mending, below) as lane:
+        assert (await lane.ask()).text == "instead of: not that"
+
+
+async def test_an_error_brings_headers_of_its_own() -> None:
+    error = RateLimited("slow down", headers={"x-extra": "1", "request-id": "not this"})
+    async with along(Witness(name="a", does=raises("on_request", error))) as lane:
+        said = await lane.ask()
+    assert (said.status, said.headers["x-extra"], said.headers["request-id"]) == (429, "1", said.exchange.id)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("request-id", "up-1"), ("x-request-id", "up-1"), ("x-other", "")])
+async def test_an_attempt_has_the_upstreams_own_request_id(
+    upstream: ScriptedUpstream, name: str, expected: str
+) -> None:
+    refusal, good = lines.error(503), lines.stream(*answer("hi"))
+    upstream.answers(replace(refusal, headers={**refusal.headers, name: "up-0"}))
+    upstream.answers(replace(good, headers={**good.headers, name: "up-1"}))
+    witness = Witness(name="a", does=aim(Target("main"), Target("main")))
+    async with along(witness, Render(), upstreams={"main": upstream.url}) as lane:
+        said = await lane.ask()
+    assert [attempt.request_id for attempt in said.exchange.attempts] == ["up-0" if expected else "", expected]
 
 
 @pytest.mark.parametrize(

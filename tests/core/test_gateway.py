@@ -172,6 +172,31 @@ async def test_the_same_files_are_the_same_generation(place: Place) -> None:
     assert place.host.current.id == first.id
 
 
+async def test_the_log_tells_generations_apart(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    await place.start("plugins: [life, reads]\n")
+    old = place.host.current.id
+    place.write("words: [two]\n", "words.yaml")
+    assert await place.host.reload()
+    assert f"reloaded: generation {place.host.current.id} replaces {old}" in caplog.text
+    assert place.host.current.id != old
+
+
+async def test_what_takes_a_new_start_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    await place.start(ONE)
+    place.write("ping: 1s\n", "pipelines/gateway.yaml")
+    assert await place.host.reload()
+    assert "start again" not in caplog.text
+    place.write("bind: 127.0.0.1:4001\nworkers: 2\ngraceful_timeout: 1s\n", "pipelines/gateway.yaml")
+    for _ in range(2):
+        caplog.clear()
+        assert await place.host.reload()
+        assert "start again for what has changed there: bind, workers, graceful_timeout" in caplog.text
+    caplog.clear()
+    place.write("bind: 127.0.0.1:4000\n", "pipelines/gateway.yaml")
+    assert await place.host.reload()
+    assert "start again" not in caplog.text
+
+
 async def test_what_is_stored_outlives_a_reload(place: Place) -> None:
     await place.start(ONE)
     (step,) = place.host.current.pipelines[0].instances
@@ -278,6 +303,7 @@ async def test_a_change_of_a_file_is_a_reload(watched: Place, what: str) -> None
     watched.write(text, name)
     await watched.until(lambda: watched.host.current is not old)
     assert watched.host.reload_problem == ""
+    assert watched.host.current.id != old.id
 
 
 async def test_so_is_a_pipeline_that_is_gone(watched: Place) -> None:

@@ -67,8 +67,8 @@ def test_an_order_that_cannot_work_is_refused(tmp_path: Path, name: str) -> None
 
 
 BROKEN = {
-    "    @hookimpl\n    def on_requst(self, exchange): ...": "unknown hook 'on_requst'",
-    "    @hookimpl\n    def on_request(self, exchnge): ...": "'exchnge'",
+    "    @hookimpl\n    def on_requst(self, exchange): ...": "plugins/broken.py:4: there is no hook 'on_requst'",
+    "    @hookimpl\n    def on_request(self, exchnge): ...": "on_request has no argument 'exchnge'",
     "    def on_request(self, exchange): ...": "plugins/broken.py:4: on_request is not marked with @hookimpl",
     "    @hookimpl\n    def on_event(self, event: 'Txt'): ...": "on_event: name 'Txt' is not defined",
     "    requires = frozenset({'principle'})": "Broken provides or requires 'principle'; there are: principal, targets",

@@ -79,6 +79,20 @@ class WrongArgument(Plugin):
     def on_request(self, exchnge: Exchange) -> None: ...
 
 
+class NoHook(Plugin):
+    """Marks something that is no hook at all."""
+
+    @hookimpl
+    def jump(self) -> None: ...
+
+
+class NoArgument(Plugin):
+    """Names an argument like none there is."""
+
+    @hookimpl
+    def on_failure(self, why: str) -> None: ...
+
+
 class Unmarked(Plugin):
     """Forgot the mark."""
 
@@ -116,8 +130,10 @@ class NoEvent(Plugin):
 @pytest.mark.parametrize(
     ("plugin", "message"),
     [
-        (Misspelled(), "on_requst"),
-        (WrongArgument(), "exchnge"),
+        (Misspelled(), r"test_plan\.py:\d+: there is no hook 'on_requst'; did you mean 'on_request'\?"),
+        (NoHook(), r"test_plan\.py:\d+: there is no hook 'jump'; there are: startup, shutdown, on_request, "),
+        (WrongArgument(), r"test_plan\.py:\d+: on_request has no argument 'exchnge'; did you mean 'exchange'\?"),
+        (NoArgument(), r"test_plan\.py:\d+: on_failure has no argument 'why'; there are: exchange, attempt, error"),
         (Unmarked(), "not marked with @hookimpl"),
         (WithDefault(), "default value"),
         (OwnOrder(), "the pipeline file decides the order"),

@@ -47,7 +47,7 @@ def test_an_upstream_that_counts_no_tokens_says_so() -> None:
 
 
 def test_a_client_protocol_need_not_say_how_to_connect() -> None:
-    assert Lines().how_to_connect("http://127.0.0.1:4000") == []
+    assert Lines().how_to_connect("http://127.0.0.1:4000", "a key") == []
 
 
 def test_what_a_protocol_does_unless_it_says_otherwise() -> None:

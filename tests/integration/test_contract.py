@@ -41,6 +41,9 @@ TOOLS = [{"name": "Read", "description": "d", "input_schema": {"type": "object"}
 SAFEGUARDS = [{"type": "dangerous_tool_use", "classifier_context": {"live_cwd": "/home/dev/secret-project"}}]
 ATTRIBUTION = "x-anthropic-billing-header: cc_version=2.1.329; cc_entrypoint=cli;"
 RELAYED = RELAY.replace("  - translation", '  - models: {routes: {"*": main/model-b}}\n  - translation')
+OTHERS = RELAY.replace("protocol: anthropic", "preset: zai").replace(
+    "  - translation", '  - models: {routes: {"*": main/glm-5.2}}\n  - translation'
+)
 GUARDED = RELAYED.replace("  - models", "  - auth: {keys: keys.yaml}\n  - models")
 ANN = new_key()
 KEYS = {"keys.yaml": f'keys: [{{hash: "{hash_of(ANN)}", user: ann}}]\n'}
@@ -307,6 +310,52 @@ async def test_a_beta_and_its_field_stay_together(gateway: MakeGateway, upstream
     assert not re.search(rb"cache_control|defer_loading|session_id|secret-project", translated.body)
 
 
+async def test_other_models_behind_this_format_get_what_they_know(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    """4.2, 4.4, 4.7, 4.9: and thinking within what they can write; the rest is the client's own."""
+    thinking = {"type": "enabled", "budget_tokens": 199999}
+    body = from_agent(max_tokens=200000, thinking=thinking)
+    upstream.answers(messages.whole("hello"))
+    gate = await gateway(OTHERS, url=upstream.url)
+    assert (await ask(gate.url, body, headers={**VERSION, "anthropic-beta": BETAS})).status == 200
+    (call,) = upstream.calls
+    sent = {name: value for name, value in body.items() if name not in ("tags", "safeguards", "context_management")}
+    sent |= {"model": "glm-5.2", "max_tokens": 131072, "thinking": {**thinking, "budget_tokens": 131071}}
+    assert call.json() == {**sent, "system": body["system"][1:]}
+    assert call.header("anthropic-beta") == "effort-2025-11-24"
+
+
+@pytest.mark.parametrize("preset", ["bedrock", "bedrock-mantle"])
+async def test_a_cloud_that_refuses_tags_does_not_get_them(
+    gateway: MakeGateway, upstream: ScriptedUpstream, preset: str
+) -> None:
+    """4.4: nor their beta value; it gets all else as it is."""
+    upstream.answers(messages.whole("hello"))
+    gate = await gateway(RELAY.replace("protocol: anthropic", f"preset: {preset}"), url=upstream.url)
+    body = from_agent()
+    assert (await ask(gate.url, body, headers={**VERSION, "anthropic-beta": BETAS})).status == 200
+    (call,) = upstream.calls
+    assert call.json() == {name: value for name, value in body.items() if name != "tags"}
+    assert call.header("anthropic-beta") == BETAS.replace("request-tags-2026-08-21,", "")
+
+
+async def test_thinking_of_another_model_does_not_go_to_claude(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    """4.6: it has no signature, and Claude refuses a conversation that holds it."""
+    upstream.answers(chat.whole(Thought("let me see"), "hello"), path="/v1/chat/completions")
+    upstream.always(messages.whole("hello"), path="/v1/messages")
+    first = await ask((await gateway(CHAT, url=upstream.url, name="chat")).url, prompt())
+    thought, text = first.json()["content"]
+    assert (thought["type"], thought["signature"]) == ("thinking", "")
+    turns = [*prompt()["messages"], {"role": "assistant", "content": [thought, text]}, *prompt("go on")["messages"]]
+    for pipeline, name, content in ((RELAY, "claude", [text]), (OTHERS, "glm", [thought, text])):
+        gate = await gateway(pipeline, url=upstream.url, name=name)
+        assert (await ask(gate.url, prompt() | {"messages": turns})).status == 200
+        assert upstream.calls[-1].json()["messages"] == [turns[0], {**turns[1], "content": content}, turns[2]]
+
+
 async def test_thinking_goes_back_unchanged(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
     """4.6: with its signature and all before it, byte for byte; only the model has another name."""
     upstream.answers(messages.stream(Thought("let me see é", "c2ln+/=="), ToolCall("Read", {"n": 1.0})))
@@ -560,6 +609,7 @@ async def test_headers_of_a_connection_end_with_it(
 # ---------------------------------------------------------------- 6: errors, retries, recoveries
 
 
+@pytest.mark.parametrize("pipeline", [RELAY, OTHERS], ids=["claude", "others"])
 @pytest.mark.parametrize(
     "text",
     [
@@ -578,16 +628,17 @@ async def test_headers_of_a_connection_end_with_it(
     ],
 )
 async def test_words_that_a_client_recovers_by_pass_unchanged(
-    gateway: MakeGateway, upstream: ScriptedUpstream, text: str
+    gateway: MakeGateway, upstream: ScriptedUpstream, text: str, pipeline: str
 ) -> None:
     """6.2: they are the upstream's, so are the bytes around them."""
     reply = messages.error(400, "invalid_request_error", text)
     upstream.answers(reply)
-    gate = await gateway(RELAY, url=upstream.url)
+    gate = await gateway(pipeline, url=upstream.url)
     said = await ask(gate.url, from_agent(stream=True))
     assert (said.status, said.body) == (400, reply.payload)
 
 
+@pytest.mark.parametrize("pipeline", [CHAT, RELAY, OTHERS], ids=["translated", "claude", "others"])
 @pytest.mark.parametrize(
     ("came", "told"),
     [
@@ -611,11 +662,12 @@ async def test_words_that_a_client_recovers_by_pass_unchanged(
     ids=["openai", "llama.cpp", "vllm room", "without numbers"],
 )
 async def test_lengths_are_told_in_the_words_that_a_client_recovers_by(
-    gateway: MakeGateway, upstream: ScriptedUpstream, came: str, told: str
+    gateway: MakeGateway, upstream: ScriptedUpstream, came: str, told: str, pipeline: str
 ) -> None:
-    """6.2, 6.4, 7.9: with real numbers, where the upstream has told them."""
-    upstream.answers(chat.error(400, came))
-    gate = await gateway(CHAT, url=upstream.url)
+    """6.2, 6.4, 7.9: with real numbers, where the upstream has told them, in whatever format."""
+    error = chat.error(400, came) if pipeline is CHAT else messages.error(400, "invalid_request_error", came)
+    upstream.answers(error)
+    gate = await gateway(pipeline, url=upstream.url)
     said = await ask(gate.url, prompt(stream=True))
     assert (said.status, said.error) == (400, {"type": "invalid_request_error", "message": told})
 
@@ -885,12 +937,13 @@ CALL = ToolCall("Read", {"file": "a.py"})
 
 @BOTH
 @pytest.mark.parametrize("part", ["hello", CALL], ids=["text", "tool call"])
-@pytest.mark.parametrize("pipeline", [CHAT, SIMULATOR], ids=["translated", "simulated"])
+@pytest.mark.parametrize("pipeline", [CHAT, OTHERS, SIMULATOR], ids=["translated", "others", "simulated"])
 async def test_safety_checks_that_nobody_made_are_unsupported(
     gateway: MakeGateway, upstream: ScriptedUpstream, pipeline: str, part: Any, stream: bool
 ) -> None:
     """4.4, 9.1, 9.3, 9.6: never `not_flagged`; the context is neither passed on nor logged."""
-    upstream.answers(chat.stream(part) if stream else chat.whole(part))
+    answers: Any = messages if pipeline is OTHERS else chat
+    upstream.answers(answers.stream(part) if stream else answers.whole(part))
     gate = await gateway(pipeline, url=upstream.url)
     model = "sim/tools" if part is CALL else "sim/echo"
     said = await ask(gate.url, from_agent(model=model, stream=stream))
@@ -903,17 +956,40 @@ async def test_safety_checks_that_nobody_made_are_unsupported(
     assert "secret-project" not in (gate.place.folder / "log.jsonl").read_text()
 
 
+def judged(stream: bool) -> Reply:
+    """An answer whose tool call was found to be safe."""
+    verdict = {"type": "available", "tool_uses": {CALL.id: {"type": "evaluated", "outcome": "not_flagged"}}}
+    results = json.dumps([{"type": "dangerous_tool_use", "status": verdict}])
+    reply = messages.stream(CALL) if stream else messages.whole(CALL)
+    before, _, after = reply.payload.rpartition(b'"stop_sequence": null')
+    return Reply(200, reply.headers, (before + b'"safeguard_results": ' + results.encode() + after,))
+
+
+@BOTH
+async def test_a_model_that_was_not_asked_has_no_say_about_safety(
+    gateway: MakeGateway, upstream: ScriptedUpstream, stream: bool
+) -> None:
+    """9.6: and all that comes before the end of its answer is relayed as it came."""
+    reply = judged(stream)
+    upstream.answers(reply)
+    gate = await gateway(OTHERS, url=upstream.url)
+    said = await ask(gate.url, from_agent(stream=stream))
+    record = dict(said.events)["message_delta"]["delta"] if stream else said.json()
+    assert record["safeguard_results"] == UNSUPPORTED
+    assert b"not_flagged" not in said.body
+    if stream:
+        before = reply.payload.partition(b"event: message_delta")[0]
+        assert said.body.startswith(before)
+        assert [name for name, _ in said.events[-2:]] == ["message_delta", "message_stop"]
+
+
 @BOTH
 async def test_safety_checks_of_an_upstream_pass_unchanged(
     gateway: MakeGateway, upstream: ScriptedUpstream, stream: bool
 ) -> None:
     """9.5: the field on the way there, the results and the ids of the calls on the way back."""
-    verdict = {"type": "available", "tool_uses": {CALL.id: {"type": "evaluated", "outcome": "not_flagged"}}}
-    results = json.dumps([{"type": "dangerous_tool_use", "status": verdict}])
-    reply = messages.stream(CALL) if stream else messages.whole(CALL)
-    payload = reply.payload.replace(b'"stop_sequence": null', b'"safeguard_results": ' + results.encode(), 2)
-    reply = Reply(200, reply.headers, (payload,))
-    upstream.answers(reply)
+    payload = judged(stream).payload
+    upstream.answers(judged(stream))
     gate = await gateway(RELAYED, url=upstream.url)
     body = from_agent(stream=stream)
     said = await ask(gate.url, body, headers={**VERSION, "anthropic-beta": BETAS})

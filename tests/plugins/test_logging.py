@@ -76,7 +76,7 @@ def answered() -> Exchange:
     done.principal = Principal(user="alice", team="platform", key="laptop")
     busy, good = tried(1, "anthropic", "", 0.25), tried(2, "openrouter", "anthropic/claude-opus-5.5", 1.5)
     busy.status, busy.error = 529, Overloaded("Overloaded", status=529)
-    good.status = 200
+    good.status, good.request_id = 200, "up-1"
     done.attempts = [busy, good]
     done.status, done.outcome, done.stop_reason = 200, "ok", "tool_use"
     done.usage = Usage(input=12, cache_read=300, cache_write=40, cache_write_1h=2, output=70, reasoning=5)
@@ -127,7 +127,13 @@ def test_the_line_says_who_what_how_and_how_much(tmp_path: Path) -> None:
                 "error": "overloaded",
                 "seconds": 0.25,
             },
-            {"upstream": "openrouter", "model": "anthropic/claude-opus-5.5", "status": 200, "seconds": 1.5},
+            {
+                "upstream": "openrouter",
+                "model": "anthropic/claude-opus-5.5",
+                "status": 200,
+                "request_id": "up-1",
+                "seconds": 1.5,
+            },
         ],
         "status": 200,
         "outcome": "ok",

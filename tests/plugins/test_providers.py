@@ -227,6 +227,12 @@ class TestPreset:
     def test_quirks_are_known_to_the_protocol(self, name: str) -> None:
         assert quirks_of(preset(name))
 
+    def test_claude_is_where_its_models_are(self, name: str) -> None:
+        entry = preset(name)
+        for quirks in quirks_of(entry):
+            if isinstance(quirks, AnthropicQuirks):
+                assert quirks.claude is any("claude" in model.id for model in entry.models)
+
     def test_chat_presets_say_how_to_ask(self, name: str) -> None:
         if preset(name).protocol == "openai-chat":
             assert {"max_tokens_field", "reasoning", "reasoning_field"} <= preset(name).quirks.keys()

@@ -442,6 +442,7 @@ async def test_refusals_look_like_those_of_upstreams(
         await simulator().on_request(asked)
     assert (caught.value.status, caught.value.retry_after) == (status, retry_after)
     assert caught.value.message.startswith("[simulated] ")
+    assert caught.value.headers == {"x-penstock-simulated": "1"}
     assert asked.simulated
 
 

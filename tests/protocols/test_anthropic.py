@@ -195,6 +195,12 @@ def test_token_counts() -> None:
             PROTOCOL.read_token_count(nonsense)
 
 
+def test_how_to_connect_with_a_key() -> None:
+    assert "export ANTHROPIC_AUTH_TOKEN='<your key>'" in PROTOCOL.how_to_connect(
+        "http://127.0.0.1:4000", "'<your key>'"
+    )
+
+
 def test_how_to_connect() -> None:
     assert PROTOCOL.how_to_connect("http://127.0.0.1:4000/team") == [
         "export ANTHROPIC_BASE_URL=http://127.0.0.1:4000/team",

@@ -24,7 +24,8 @@ from penstock import (
     Unauthenticated,
     UpstreamFailed,
 )
-from tests.protocols.exchanges import PROTOCOL
+from penstock_translation.anthropic import Quirks
+from tests.protocols.exchanges import PROTOCOL, exchange
 
 
 def body(type: str, message: str) -> bytes:
@@ -169,6 +170,44 @@ def test_a_prompt_that_is_too_long_is_known_by_its_words() -> None:
     assert isinstance(error, PromptTooLong)
     assert (error.tokens, error.maximum) == (215692, 200000)
     assert PROTOCOL.error(error, "req_1").body == came
+
+
+FOREIGN = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
+NESTED = {
+    "error": {"message": "the request exceeds the available context size", "n_prompt_tokens": 9000, "n_ctx": 8192}
+}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+@pytest.mark.parametrize("came", [body("invalid_request_error", FOREIGN), json.dumps(NESTED).encode()])
+def test_foreign_words_for_too_long_become_those_that_agents_know(status: int, came: bytes) -> None:
+    error = read(status, came)
+    assert isinstance(error, PromptTooLong)
+    answer = PROTOCOL.error(error, "req_1")
+    assert (answer.status, answer.headers["request-id"]) == (400, "req_1")
+    assert json.loads(answer.body)["error"]["message"] == "prompt is too long: 9000 tokens > 8192 maximum"
+    assert "x-should-retry" not in answer.headers
+
+
+@pytest.mark.parametrize("status", [404, 429, 529])
+def test_length_is_not_looked_for_in_answers_about_something_else(status: int) -> None:
+    came = body("api_error", FOREIGN)
+    assert PROTOCOL.error(read(status, came), "req_1").body == came
+
+
+@pytest.mark.parametrize("text", ["Prompt is too long", "prompt is too long: shorten it"])
+def test_the_words_that_agents_know_are_not_said_twice(text: str) -> None:
+    message = read(400, body("invalid_request_error", text)).message
+    assert message == f"prompt is too long: {text.removeprefix('prompt is too long: ')}"
+
+
+def test_a_foreign_length_in_a_stream_is_told_in_the_words_that_agents_know() -> None:
+    decoder = PROTOCOL.decoder(exchange(), None, Quirks())
+    with pytest.raises(PromptTooLong) as raised:
+        decoder.feed(
+            b"event: error\ndata: " + json.dumps(json.loads(body("BadRequestError", FOREIGN))).encode() + b"\n\n"
+        )
+    assert raised.value.raw is None
 
 
 def test_an_empty_account_is_a_reason_to_try_elsewhere() -> None:

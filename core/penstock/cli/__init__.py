@@ -39,6 +39,7 @@ def serve(
     from penstock.cli.serve import ServeError, serve_forever
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("penstock").setLevel(logging.INFO)
     try:
         serve_forever(place, os.environ, bind, workers, cert, key, graceful_timeout)
     except ConfigError as error:

@@ -28,7 +28,7 @@ def _providers(pipeline: Pipeline) -> Iterator[str]:
     if ready:
         yield f"  providers   {', '.join(ready)}"
         return
-    wanted = ", ".join(u.missing.removeprefix("set ") for u in upstreams if u.missing.startswith("set "))
+    wanted = ", ".join(" or ".join(u.variables) for u in upstreams if u.variables)
     if any(step.name == "simulator" and step.enabled for step in pipeline.file.steps):
         yield "  providers   none: answers are SIMULATED, no model is asked and nothing is charged"
     else:
@@ -43,8 +43,9 @@ def _models(models: list[ModelInfo]) -> Iterator[str]:
 
 
 def _connect(host: Host, pipeline: Pipeline, address: str) -> Iterator[str]:
+    credential = "local" if pipeline.open else "'<your key>'"
     for endpoint in _endpoints(host, pipeline, "generate"):
-        lines = endpoint.protocol.how_to_connect(address + pipeline.path) if endpoint.protocol else []
+        lines = endpoint.protocol.how_to_connect(address + pipeline.path, credential) if endpoint.protocol else []
         if lines:
             yield "  connect     in another terminal:"
         yield from (f"      {line}" for line in lines)

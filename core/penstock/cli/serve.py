@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 
 from penstock.app import make_app
+from penstock.bind import is_loopback
 from penstock.cli.banner import banner
 from penstock.cli.describe import compiled
 from penstock.gateway import Host, open_to_all
-from penstock.listen import ServerError, is_loopback
+from penstock.listen import ServerError
 from penstock.problems import ConfigError
 from penstock.server import Application, ServerOptions, run
 

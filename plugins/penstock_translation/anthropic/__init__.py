@@ -27,19 +27,15 @@ from penstock_translation.anthropic.errors import NAME, answer_of, read_error
 from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
 from penstock_translation.anthropic.models import models_body
 from penstock_translation.anthropic.prompt import read_prompt
-from penstock_translation.sizes import output_limit
+from penstock_translation.anthropic.quirks import Quirks
+from penstock_translation.anthropic.request import betas, render_body
 
 __all__ = ["Anthropic", "Quirks"]
 
 _PASSED = frozenset({"accept", "user-agent", "x-app"})
 _PASSED_PREFIXES = ("anthropic-", "x-stainless-")
 _VERSION = "2023-06-01"
-
-
-class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an upstream of this format differs. `count_tokens`: whether it serves `/v1/messages/count_tokens`."""
-
-    count_tokens: bool = True
+_BETA = "anthropic-beta"
 
 
 class _Metadata(msgspec.Struct):
@@ -101,10 +97,10 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
     def token_count(self, tokens: int) -> bytes:
         return b'{"input_tokens":%d}' % tokens
 
-    def how_to_connect(self, url: str) -> list[str]:
+    def how_to_connect(self, url: str, credential: str = "local") -> list[str]:
         return [
             f"export ANTHROPIC_BASE_URL={url}",
-            "export ANTHROPIC_AUTH_TOKEN=local",
+            f"export ANTHROPIC_AUTH_TOKEN={credential}",
             "export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1",
             "claude",
         ]
@@ -112,18 +108,14 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
     # ------------------------------------------------------------ for upstreams
 
     def render(self, exchange: Exchange, target: Target, quirks: Quirks) -> UpstreamRequest:
-        """The client's own bytes, but for the model where the target names one, and the headers of this format."""
+        """The client's own bytes, but for what the target needs otherwise, and the headers of this format."""
         if exchange.protocol.name != self.name:
             raise Internal(f"a request in the format {exchange.protocol.name!r} cannot go to an Anthropic upstream")
         path = "/v1/messages/count_tokens" if exchange.operation == "count_tokens" else "/v1/messages"
         return UpstreamRequest(
             path=f"{path}?{exchange.query}" if exchange.query else path,
-            body=_body(exchange, target),
-            headers={
-                "anthropic-version": _VERSION,
-                **{name: value for name, value in exchange.headers.items() if _is_passed(name)},
-                "content-type": "application/json",
-            },
+            body=render_body(exchange, target, quirks),
+            headers=_headers(exchange.headers, quirks),
         )
 
     def decoder(self, exchange: Exchange, wanted: frozenset[type] | None, quirks: Quirks) -> Decoder:
@@ -139,15 +131,14 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
         return read_upstream(_COUNT, body, "token count").input_tokens
 
 
-def _body(exchange: Exchange, target: Target) -> bytes:
-    """An agent asks for what the model it has named could write; another one may be able to write less."""
-    request = exchange.request
-    if target.model in ("", request.model):
-        return request.body
-    limit = output_limit(exchange, target)
-    if limit and (request.max_tokens or 0) > limit:
-        return request.body_with(model=target.model, max_tokens=limit)
-    return request.body_with(model=target.model)
+def _headers(given: Mapping[str, str], quirks: Quirks) -> dict[str, str]:
+    wanted = betas(given.get(_BETA, ""), quirks)
+    return {
+        "anthropic-version": _VERSION,
+        **{name: value for name, value in given.items() if _is_passed(name) and name != _BETA},
+        **({_BETA: wanted} if wanted else {}),
+        "content-type": "application/json",
+    }
 
 
 def _is_passed(name: str) -> bool:

@@ -26,14 +26,8 @@ from penstock import (
     sse,
 )
 from penstock_translation.anthropic.errors import event_of
-from penstock_translation.anthropic.wire import (
-    final_record,
-    message_head,
-    spoken_by_upstream,
-    to_json,
-    write_block,
-    write_usage,
-)
+from penstock_translation.anthropic.safeguards import spoken_by_upstream
+from penstock_translation.anthropic.wire import final_record, message_head, to_json, write_block, write_usage
 
 PING = sse.write("ping", b'{"type":"ping"}')
 MESSAGE_STOP = sse.write("message_stop", b'{"type":"message_stop"}')

@@ -28,6 +28,8 @@ from penstock import (
     sse,
 )
 from penstock_translation.anthropic.mistakes import BROKEN
+from penstock_translation.complaint import read_complaint
+from penstock_translation.limits import too_long
 from penstock_translation.masking import masked
 
 NAME = "anthropic"
@@ -62,6 +64,15 @@ _KEPT = ("content-type", "retry-after", "x-should-retry", "request-id")
 _KEPT_PREFIX = "anthropic-ratelimit-"
 
 _TOO_LONG = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
+_LENGTH_STATUSES = (400, 413, 422, 500)  # the last is that of errors in a stream whose type nobody knows
+# What Anthropic and the clouds with Claude say of lengths: clients know these words, so they stay.
+_OWN_WORDS = re.compile(
+    r"prompt is too long: \d+ tokens > \d+ maximum"
+    r"|^input is too long(?: for requested model)?\.?$"
+    r"|^capability_rejected: prompt_too_long"
+    r"|^input length and `max_tokens` exceed context limit: \d+ \+ \d+ > \d+",
+    re.IGNORECASE,
+)
 _NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _INVISIBLE = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -125,6 +136,8 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     if said and status != 405 and status >= 400:
         kept = {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
         more["raw"], more["status"] = RawError(NAME, status, kept, body), status
+    if (foreign := _foreign_length(status, text, body)) is not None:
+        return foreign
     if status in (400, 413, 422) and (numbers := _TOO_LONG.search(text)):
         return PromptTooLong(int(numbers[1]), int(numbers[2]), **more)
     return _kind_of(status, text, more)
@@ -136,6 +149,17 @@ def read_event(data: bytes) -> GatewayError:
     if said is None:
         return UpstreamFailed(f"the upstream failed: {_text_of(data)}".removesuffix(": "))
     return read_error(_STATUSES.get(said.type, 500), {}, data)
+
+
+def _foreign_length(status: int, text: str, body: bytes) -> GatewayError | None:
+    """A complaint about length in words that not every client knows, in those that all know."""
+    if status not in _LENGTH_STATUSES or _OWN_WORDS.search(text):
+        return None
+    complaint = read_complaint(body)
+    error = too_long(complaint._replace(text=masked(complaint.text)))
+    if error is not None:
+        error.detail = text
+    return error
 
 
 def _kind_of(status: int, text: str, more: dict[str, Any]) -> GatewayError:

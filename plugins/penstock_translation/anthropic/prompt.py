@@ -12,7 +12,7 @@ from penstock import InvalidRequest, Message, Prompt, TextBlock, ThinkingControl
 from penstock_translation.anthropic.blocks import read_content
 from penstock_translation.anthropic.mistakes import BROKEN, located
 
-_ATTRIBUTION = "x-anthropic-billing-header:"  # an agent's billing tag; it varies, so it would spoil prefix caches
+ATTRIBUTION = "x-anthropic-billing-header:"  # an agent's billing tag; it varies, so it would spoil prefix caches
 _PLACEHOLDER = "DeferredToolPlaceholder"  # announces a tool search that only this format's providers have
 _NOTHING = msgspec.Raw(b"null")
 
@@ -118,7 +118,7 @@ def read_prompt(body: bytes) -> Prompt:
 def _system(system: str | list[msgspec.Raw] | None) -> tuple[TextBlock, ...]:
     blocks = read_content(system, "system")
     texts = tuple(block for block in blocks if isinstance(block, TextBlock))
-    return texts[1:] if texts and texts[0].text.startswith(_ATTRIBUTION) else texts
+    return texts[1:] if texts and texts[0].text.startswith(ATTRIBUTION) else texts
 
 
 def _messages(turns: list[_Turn]) -> Iterable[Message]:

@@ -20,8 +20,8 @@ from penstock import (
     ToolInput,
     Usage,
 )
-from penstock_translation.anthropic.errors import NAME
-from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.mistakes import read_upstream
+from penstock_translation.anthropic.safeguards import unsupported
 
 to_json = msgspec.json.Encoder().encode
 
@@ -160,17 +160,7 @@ _REASONS: Mapping[str, StopReason] = {
 _REASON_NAMES: Mapping[StopReason, str] = {reason: name for name, reason in _REASONS.items()}
 
 
-class _Safeguard(msgspec.Struct):
-    type: str
-
-
 _TEXT = msgspec.json.Decoder(str | None)
-_SAFEGUARDS = msgspec.json.Decoder(list[_Safeguard])
-
-
-def spoken_by_upstream(exchange: Exchange) -> bool:
-    """Whether the answer comes from an upstream of this format."""
-    return exchange.attempt is not None and exchange.attempt.upstream.protocol.name == NAME
 
 
 def message_head(exchange: Exchange, start: Start) -> dict[str, Any]:
@@ -197,14 +187,6 @@ def final_record(exchange: Exchange, finish: Finish) -> dict[str, Any]:
     """The members of the final record. Safety checks that nobody made are answered as unsupported."""
     record: dict[str, Any] = {"stop_reason": _REASON_NAMES[finish.reason], "stop_sequence": finish.stop_sequence}
     record |= {name: msgspec.Raw(json.encode()) for name, json in finish.extra.items()}
-    checks = () if spoken_by_upstream(exchange) else _asked_safeguards(exchange)
-    if checks and "safeguard_results" not in record:
-        record["safeguard_results"] = [{"type": check.type, "status": {"type": "unsupported"}} for check in checks]
+    if "safeguard_results" not in record and (results := unsupported(exchange)):
+        record["safeguard_results"] = results
     return record
-
-
-def _asked_safeguards(exchange: Exchange) -> list[_Safeguard]:
-    try:
-        return _SAFEGUARDS.decode(exchange.request.fields.get("safeguards", b"[]"))
-    except BROKEN:
-        return []

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from penstock import Decoder, Event, Exchange, GatewayError, Target, UpstreamFailed, UpstreamProtocol, UpstreamRequest
+from penstock_translation.complaint import read_complaint
 from penstock_translation.openai_chat.answer import read_whole
 from penstock_translation.openai_chat.assembly import Assembly
-from penstock_translation.openai_chat.complaint import read_complaint
 from penstock_translation.openai_chat.errors import answer_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.request import render_body

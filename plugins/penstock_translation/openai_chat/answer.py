@@ -1,8 +1,8 @@
 """A whole Chat Completions answer as events: one record that holds everything."""
 
 from penstock import Event, UpstreamFailed
+from penstock_translation.complaint import read_complaint
 from penstock_translation.openai_chat.assembly import Assembly
-from penstock_translation.openai_chat.complaint import read_complaint
 from penstock_translation.openai_chat.errors import inband_error
 
 

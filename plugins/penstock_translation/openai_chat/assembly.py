@@ -11,8 +11,8 @@ from penstock_translation.openai_chat.errors import inband_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.shapes import Choice, Chunk, Delta, ToolCall, decode
 from penstock_translation.openai_chat.tools import tool_names
-from penstock_translation.openai_chat.untyped import items, members, words
 from penstock_translation.openai_chat.usage import read_usage
+from penstock_translation.untyped import items, members, words
 
 _REASONS: dict[str, StopReason] = {
     "length": "max_tokens",

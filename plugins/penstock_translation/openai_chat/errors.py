@@ -16,9 +16,9 @@ from penstock import (
     TooLarge,
     UpstreamFailed,
 )
+from penstock_translation.complaint import Complaint, read_complaint
+from penstock_translation.limits import too_long
 from penstock_translation.masking import masked
-from penstock_translation.openai_chat.complaint import Complaint, read_complaint
-from penstock_translation.openai_chat.limits import too_long
 
 _TIMEOUTS = (408, 504, 522, 524)  # the last two are Cloudflare's
 _OVERLOADS = (498, 503, 529)  # 498 is Groq's for a full flex tier

@@ -9,7 +9,7 @@ from penstock_translation.openai_chat.messages import render_messages
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.thinking import thinking_fields
 from penstock_translation.openai_chat.tools import tool_fields, tool_names
-from penstock_translation.openai_chat.untyped import items, members
+from penstock_translation.untyped import items, members
 
 
 def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> bytes:

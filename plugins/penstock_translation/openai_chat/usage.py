@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
-from penstock_translation.openai_chat.untyped import members
+from penstock_translation.untyped import members
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage | None:

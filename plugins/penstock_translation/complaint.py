@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock_translation.openai_chat.untyped import items, members
+from penstock_translation.untyped import items, members
 
 _MOST = 1000  # characters of a message
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)

@@ -7,7 +7,7 @@ fits and only the room asked for the answer does not, the words are those after 
 import re
 
 from penstock import GatewayError, InvalidRequest, PromptTooLong
-from penstock_translation.openai_chat.complaint import Complaint
+from penstock_translation.complaint import Complaint
 
 _NAMES = ("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded")
 
@@ -82,6 +82,7 @@ _PATTERNS = tuple(
     for template in _TEMPLATES
 )
 
+_PREFIX = "prompt is too long: "
 _USEFUL_ROOM = 4000  # tokens left for an answer; with less it is time to compact
 
 
@@ -93,7 +94,7 @@ def too_long(complaint: Complaint) -> GatewayError | None:
     numbers = _numbers(complaint)
     maximum, completion = numbers.get("maximum", 0), numbers.get("completion", 0)
     if not maximum:
-        return InvalidRequest(f"prompt is too long: {complaint.text}")
+        return InvalidRequest(f"{_PREFIX}{complaint.text.removeprefix(_PREFIX)}")
     tokens = numbers.get("tokens") or numbers.get("prompt", 0) + completion
     prompt = numbers.get("prompt") or tokens - completion
     if completion and prompt + _USEFUL_ROOM <= maximum:

@@ -33,7 +33,9 @@ HOMES = {
     "pluggy": {"hookspecs", "plan"},
 }
 PLUGIN_LIBRARIES = {"msgspec"}
-SANS_IO = LAYERS[0] | {"request", "protocol", "validator", "problems", "document", "typed", "penstock_translation"}
+SANS_IO = LAYERS[0] | {
+    *("request", "protocol", "validator", "problems", "bind", "document", "typed", "penstock_translation"),
+}
 IO = (
     *("asyncio", "threading", "concurrent", "multiprocessing", "subprocess", "time"),
     *("socket", "ssl", "select", "selectors", "http.client", "http.server", "urllib.request"),

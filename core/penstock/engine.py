@@ -16,32 +16,12 @@ from penstock.events import BlockStart, BlockStop, Citation, Event, Signature, T
 from penstock.exchange import Attempt, Exchange, Response, Target
 from penstock.plan import Call, Plan
 from penstock.protocol import Encoder, Piece
-from penstock.sources import SILENCE, Generated, Source, Spawn, UpstreamStream, Whole
+from penstock.sources import SILENCE, Generated, Source, Spawn, UpstreamStream, Whole, open_source, passed_headers
 from penstock.upstream import Pool, UpstreamAnswer
 
 log = getLogger("penstock")
 
 _BLOCK_EVENTS = frozenset({BlockStart, BlockStop, Text, Thinking, Signature, ToolInput, Citation})
-_NOT_PASSED = frozenset(
-    [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "content-encoding",
-        "content-type",
-        "date",
-        "server",
-        "set-cookie",
-        "alt-svc",
-        "strict-transport-security",
-    ]
-)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,34 +276,15 @@ class Run:
         if self._exchange.operation == "count_tokens":
             body = await answer.read_all(pool.limits.total, pool.limits.idle)
             return Response(tokens=attempt.upstream.protocol.read_token_count(body))
-        self._source = source = await self._open(attempt, answer, pool)
+        exchange = self._exchange
+        self._source = source = await open_source(exchange, attempt, answer, pool, self._wanted(attempt), self._clock)
         await source.prefetch()
-        same_format = attempt.upstream.protocol.name == self._exchange.protocol.name
-        return Response(status=200, headers=_passed_headers(answer.headers) if same_format else {})
+        same_format = attempt.upstream.protocol.name == exchange.protocol.name
+        return Response(status=200, headers=passed_headers(answer.headers) if same_format else {})
 
     async def _refused(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> None:
         body = pool.mask((await answer.read_all(30.0, pool.limits.idle)).decode(errors="replace")).encode()
         raise attempt.upstream.protocol.read_error(answer.status, answer.headers, body)
-
-    async def _open(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> Source:
-        """The answer's source, by what the upstream says it is, and else by what it looks like."""
-        exchange, upstream = self._exchange, attempt.upstream
-        quirks = upstream.quirks_of(attempt.target.model or exchange.request.model)
-        content_type = answer.headers.get("content-type", "").lower()
-        if "event-stream" in content_type:
-            decoder, limits = upstream.protocol.decoder(exchange, self._wanted(attempt), quirks), pool.limits
-            return UpstreamStream(answer, decoder, upstream.name, limits.idle, limits.total, self._clock)
-        body = await answer.read_all(pool.limits.total, pool.limits.idle)
-        looks = body[:100].lstrip()
-        if looks.startswith((b"{", b"[")):
-            return Whole([Piece(upstream.protocol.read_answer(exchange, body, quirks), body)])
-        if looks.startswith((b"data:", b"event:", b":")):
-            decoder = upstream.protocol.decoder(exchange, None, quirks)
-            return Whole([*decoder.feed(body), *decoder.end()])
-        raise UpstreamFailed(
-            f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
-            detail=body[:300].decode(errors="replace"),
-        )
 
     def _relays(self, attempt: Attempt, streamed: bool) -> bool:
         """Whether the upstream's bytes are what the client asked for: its format, and a stream or not."""
@@ -457,8 +418,3 @@ def _listed(events: Iterable[Event], blame: Callable[[Exception], GatewayError])
         raise
     except Exception as error:
         raise blame(error) from error
-
-
-def _passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """An upstream's headers that a client of the same protocol may see; the form of the body is our own affair."""
-    return {name: value for name, value in headers.items() if name not in _NOT_PASSED}

@@ -9,14 +9,37 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
     Sequence,
 )
 from typing import Any
 
-from penstock.errors import GatewayError, TimedOut
+from penstock.errors import GatewayError, TimedOut, UpstreamFailed
 from penstock.events import Event, Failed, Ping, Start, Usage
+from penstock.exchange import Attempt, Exchange
 from penstock.protocol import Decoder, Piece
-from penstock.upstream import UpstreamAnswer
+from penstock.upstream import Pool, UpstreamAnswer
+
+_NOT_PASSED = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "content-encoding",
+        "content-type",
+        "date",
+        "server",
+        "set-cookie",
+        "alt-svc",
+        "strict-transport-security",
+    ]
+)
 
 SILENCE: Sequence[Piece] = (Piece((Ping(),), b""),)
 """What a source gives when nothing came: a sign of life for the client."""
@@ -172,3 +195,42 @@ class Generated(Source):
             await asyncio.wait({self._next})  # a running generator cannot be closed
         if isinstance(self._events, AsyncGenerator):
             await self._events.aclose()
+
+
+# ---------------------------------------------------------------- an upstream's answer
+
+
+async def open_source(
+    exchange: Exchange,
+    attempt: Attempt,
+    answer: UpstreamAnswer,
+    pool: Pool,
+    wanted: frozenset[type] | None,
+    clock: Callable[[], float],
+) -> Source:
+    """The source of an answer, by what the upstream says it is, and else by what it looks like. Raises GatewayError.
+
+    `wanted` are the events worth decoding of a stream, None for all.
+    """
+    upstream, limits = attempt.upstream, pool.limits
+    quirks = upstream.quirks_of(attempt.target.model or exchange.request.model)
+    content_type = answer.headers.get("content-type", "").lower()
+    if "event-stream" in content_type:
+        decoder = upstream.protocol.decoder(exchange, wanted, quirks)
+        return UpstreamStream(answer, decoder, upstream.name, limits.idle, limits.total, clock)
+    body = await answer.read_all(limits.total, limits.idle)
+    looks = body[:100].lstrip()
+    if looks.startswith((b"{", b"[")):
+        return Whole([Piece(upstream.protocol.read_answer(exchange, body, quirks), body)])
+    if looks.startswith((b"data:", b"event:", b":")):
+        decoder = upstream.protocol.decoder(exchange, None, quirks)
+        return Whole([*decoder.feed(body), *decoder.end()])
+    raise UpstreamFailed(
+        f"upstream {upstream.name!r} answered {content_type or 'something'} instead of JSON or an event stream",
+        detail=body[:300].decode(errors="replace"),
+    )
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """An upstream's headers that a client of the same protocol may see; the form of the body is our own affair."""
+    return {name: value for name, value in headers.items() if name not in _NOT_PASSED}

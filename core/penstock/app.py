@@ -80,7 +80,7 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
             return _response(await endpoint.handler(headers, body))
         assert endpoint.protocol is not None
         if endpoint.operation == "probe":
-            return _response(Answer(200, {"content-type": _JSON}, b"{}"))
+            return _response(Answer(200, {"content-type": _JSON}, b'{"service":"penstock"}'))
         asked = await _read_request(request, generation, endpoint, headers)
     except Exception as error:
         return _response(_refused(protocol, error, f"{method} {path}"))
@@ -190,6 +190,8 @@ def _is_local_name(name: str) -> bool:
 def _no_endpoint(generation: Generation, method: str, path: str, methods: Mapping[str, Endpoint]) -> GatewayError:
     if methods:
         return InvalidRequest(f"{method} is not served at {path}; use {' or '.join(methods)}", status=405)
+    if "/v1/v1/" in path:
+        return NotFound(f"nothing is served at {path}; leave /v1 out of the base URL")
     paths = ", ".join(pipeline.path or "/" for pipeline in generation.pipelines)
     return NotFound(f"nothing is served at {path}; pipelines are at: {paths}")
 

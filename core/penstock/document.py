@@ -269,7 +269,7 @@ class _Reader:
         if default is not None and not value:
             return str(default)
         if value is None:
-            advice = f"set it, or give a default with ${{{name}:-default}}"
+            advice = f"set it, or give a default: ${{{name}:-}} stands for nothing"
             self._complain(spot, f"the environment variable {name} is not set: {advice}", path)
         elif value:
             self._source.borrowed.append((path, value, f"${{{name}}}"))

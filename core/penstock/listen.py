@@ -52,7 +52,7 @@ def tls_context(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | N
     if certfile is None and keyfile is None:
         return None
     if certfile is None or keyfile is None:
-        given, missing = ("certfile", "keyfile") if certfile else ("keyfile", "certfile")
+        given, missing = ("certificate", "key") if certfile else ("key", "certificate")
         raise ServerError(f"TLS needs both: a {given} is given, but no {missing}")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -81,7 +81,7 @@ class ServerOptions:
         if self.workers > 1 and not self.worker_command:
             raise ServerError("more than one worker needs a worker_command")
         if self.graceful_timeout < 0 or self.keep_alive <= 0:
-            raise ServerError("graceful_timeout must be 0 or more, keep_alive more than 0")
+            raise ServerError("the graceful timeout must be 0 or more seconds, the keep-alive time more than 0")
 
 
 class Stop:
@@ -184,6 +184,8 @@ class _Connections:
 
     async def drain(self, timeout: float, hurry: asyncio.Event) -> None:
         """Let the connections end: `timeout` seconds at most, and only until somebody is in a hurry."""
+        if self._open:
+            log.info("stopping: answers under way get %g s; stop again to end them now", timeout)
         await self._context.terminated.set()  # Hypercorn closes idle connections now, others after their answer
         ends: set[asyncio.Task[Any]] = {
             asyncio.create_task(self._closed()),
@@ -201,7 +203,7 @@ class _Connections:
 
     async def _cut(self) -> None:
         """Make every client look gone, which ends their handlers; cancel what does not notice."""
-        log.warning("stopping: %d connections were still open and are cut", len(self._open))
+        log.warning("stopping: what is still open is cut: %d", len(self._open))
         for writer in self._open.values():
             writer.transport.abort()
         await asyncio.wait(self._open, timeout=CUT_TIMEOUT)

@@ -89,30 +89,33 @@ class Pool:
 
         A kept connection that the upstream had just closed is no failure: the request goes out again on another.
         """
+        try:
+            with self._deadlines.within(self.limits.first_byte):
+                return UpstreamAnswer(await self._request(request), self._name, self._deadlines)
+        except TimeoutError as error:
+            raise self._timed_out(error) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            what = "closed the connection without an answer" if _met(error) else "cannot be reached"
+            raise _failure(self._name, error, what) from error
+
+    async def _request(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         headers = {**_DEFAULT_HEADERS, **request.headers, **self._headers}
         while True:
             opened: list[socket.socket] = []
             _OPENED.set(opened)
             try:
-                with self._deadlines.within(self.limits.first_byte):
-                    response = await session.request(
-                        request.method,
-                        URL(self._url + request.path, encoded=True),
-                        data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
-                        headers=headers,
-                        allow_redirects=False,
-                        **self._proxy,
-                    )
-            except TimeoutError as error:
-                raise self._timed_out(error) from error
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                if isinstance(error, _CLOSED) and not opened:
-                    continue
-                met = isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
-                what = "closed the connection without an answer" if met else "cannot be reached"
-                raise _failure(self._name, error, what) from error
-            return UpstreamAnswer(response, self._name, self._deadlines)
+                return await session.request(
+                    request.method,
+                    URL(self._url + request.path, encoded=True),
+                    data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
+                    headers=headers,
+                    allow_redirects=False,
+                    **self._proxy,
+                )
+            except (aiohttp.ClientError, OSError) as error:
+                if opened or not _met(error):
+                    raise
 
     def mask(self, text: str) -> str:
         """`text` without this upstream's key, should it be quoted in an error."""
@@ -154,6 +157,11 @@ def _new_socket(address: tuple[Any, ...]) -> socket.socket:
     new = socket.socket(family, kind, protocol)
     _OPENED.get().append(new)
     return new
+
+
+def _met(error: Exception) -> bool:
+    """Whether there was a connection, which the upstream closed; a host that cannot be reached is another case."""
+    return isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _credential(reach: Reach) -> dict[str, str]:

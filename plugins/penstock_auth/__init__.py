@@ -23,12 +23,12 @@ class Auth(Plugin):
     @hookimpl
     def startup(self, gateway: Gateway) -> None:
         path = self.folder / self.keys
-        file = gateway.read_file(path, KeysFile)
+        keys = gateway.read_file(path, KeysFile).keys or []
         try:
-            self._keyring: Keyring = Keyring(file.keys)
+            self._keyring: Keyring = Keyring(keys)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        if all(key.unusable(_today()) for key in file.keys):
+        if all(key.unusable(_today()) for key in keys):
             self.log.warning("%s holds no usable key: every request will be refused", path)
 
     @hookimpl

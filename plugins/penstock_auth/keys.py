@@ -40,7 +40,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KeysFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys file as a whole."""
 
-    keys: list[Key]
+    keys: list[Key] | None
 
 
 class Keyring:

@@ -92,8 +92,8 @@ REFUSED = {
     "a: 1\nb: \x1b[31m": ["2:4: the character U+001B cannot stand in a YAML file"],
     "a: \udc80": ["1:4: the character U+DC80 cannot stand in a YAML file"],
     "a: ${NO}x${NO2}": [
-        "1:4: the environment variable NO is not set: set it, or give a default with ${NO:-default}",
-        "1:4: the environment variable NO2 is not set: set it, or give a default with ${NO2:-default}",
+        "1:4: the environment variable NO is not set: set it, or give a default: ${NO:-} stands for nothing",
+        "1:4: the environment variable NO2 is not set: set it, or give a default: ${NO2:-} stands for nothing",
     ],
     "a: ${}\nb: ${1}\nc: ${X:?x}\nd: ${X:-${Y}}\ne: '${X'": [f"{line}:4: {MALFORMED}" for line in range(1, 6)],
 }
@@ -124,7 +124,7 @@ def test_depth_is_limited() -> None:
     deepest = "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
     assert refused(f"a: {deepest}") == []
     assert refused(f"a: ${{NO}}\nb: [{deepest}]") == [
-        "1:4: the environment variable NO is not set: set it, or give a default with ${NO:-default}",
+        "1:4: the environment variable NO is not set: set it, or give a default: ${NO:-} stands for nothing",
         f"2:{3 + MAX_DEPTH}: nested too deeply: {MAX_DEPTH} levels are the limit",
     ]
 

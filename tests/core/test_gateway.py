@@ -377,7 +377,7 @@ WRONG = {
     "words: one\n": ["words.yaml:1:8: expected list, got str"],
     "words: [one]\nwrds: []\n": ["words.yaml:2:1: unknown option 'wrds'; did you mean 'words'?"],
     "words: ['${NO}', 5]\n": [
-        "words.yaml:1:9: the environment variable NO is not set: set it, or give a default with ${NO:-default}",
+        "words.yaml:1:9: the environment variable NO is not set: set it, or give a default: ${NO:-} stands for nothing",
         "words.yaml:1:18: expected str, got int; put it in quotes",
     ],
     b"words: [\xff]\n": ["words.yaml:1:1: cannot be read: is not UTF-8"],

@@ -90,8 +90,8 @@ def test_a_certificate_and_its_key(pems: Path) -> None:
 @pytest.mark.parametrize(
     ("certificate", "key", "message"),
     [
-        ("a.crt", None, "a certfile is given, but no keyfile"),
-        (None, "a.key", "a keyfile is given, but no certfile"),
+        ("a.crt", None, "a certificate is given, but no key"),
+        (None, "a.key", "a key is given, but no certificate"),
         ("a.crt", "b.key", r"the key in .*b\.key does not belong to the certificate in .*a\.crt"),
         ("a.crt", "missing.key", r"cannot read .*missing\.key, needed for TLS: No such file"),
         ("missing.crt", "a.key", r"cannot read .*missing\.crt, needed for TLS: No such file"),

@@ -23,8 +23,8 @@ MISTAKES = {
     "variables that are not set": (
         'path: "${PLACE}"\nplugins:\n- knobs: {ttl: "${TTL}"}\n',
         [
-            "2:7: the environment variable PLACE is not set: set it, or give a default with ${PLACE:-default}",
-            "4:16: the environment variable TTL is not set: set it, or give a default with ${TTL:-default}",
+            "2:7: the environment variable PLACE is not set: set it, or give a default: ${PLACE:-} stands for nothing",
+            "4:16: the environment variable TTL is not set: set it, or give a default: ${TTL:-} stands for nothing",
         ],
     ),
     "a path that is none": (

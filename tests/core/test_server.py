@@ -54,7 +54,7 @@ async def test_what_outlives_the_graceful_timeout_is_cut(loop: str) -> None:
         assert 0.4 < time.monotonic() - begin < 2
         status, errors = await server.ends()
         assert status == 0
-        assert "1 connections were still open and are cut" in errors
+        assert "what is still open is cut: 1" in errors
         assert [line.split()[0] for line in server.told][2:] == ["closed", "stopped"]
 
 
@@ -186,8 +186,8 @@ async def test_an_error_of_the_application_at_its_start_is_raised() -> None:
     [
         ({"workers": 0}, "workers must be 1 or more, not 0"),
         ({"workers": 2}, "needs a worker_command"),
-        ({"graceful_timeout": -1.0}, "graceful_timeout must be 0 or more"),
-        ({"keep_alive": 0.0}, "keep_alive more than 0"),
+        ({"graceful_timeout": -1.0}, "graceful timeout must be 0 or more"),
+        ({"keep_alive": 0.0}, "keep-alive time more than 0"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, float], message: str) -> None:

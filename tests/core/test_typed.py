@@ -252,8 +252,8 @@ def test_ten_mistakes_in_two_hundred_lines_are_told_at_once_and_in_order() -> No
         64: ("    url: 5", "10: expected str, got int; put it in quotes"),
         82: ("  - ttl: 1", "5: missing required option 'kind'"),
         83: ("    ttl: 1", "5: duplicate key 'ttl': it is first at line 82, column 5"),
-        104: ("    url: ${NO}", "10: the environment variable NO is not set: set it, or give a default with "
-              "${NO:-default}"),
+        104: ("    url: ${NO}", "10: the environment variable NO is not set: set it, or give a default: "
+              "${NO:-} stands for nothing"),
         123: ("    1: x", '5: the key 1 is read as a number: put it in quotes: "1"'),
         200: ("    url: {a: b}", "10: expected str, got mapping"),
     }  # fmt: skip

@@ -278,3 +278,8 @@ def test_a_key_that_an_upstream_repeats_is_masked(pool: MakePool) -> None:
 
 async def test_a_pool_that_was_never_used_can_be_closed(pool: MakePool) -> None:
     await pool("http://127.0.0.1:9").close()
+
+
+async def test_a_host_that_does_not_exist_is_told_at_once(pool: MakePool) -> None:
+    with pytest.raises(UpstreamFailed, match="upstream 'main' cannot be reached: its host name is unknown"):
+        await pool("https://nosuch.invalid").send(ASK)  # RFC 2606: never resolves

@@ -79,7 +79,7 @@ async def test_a_compressed_body(gateway: MakeGateway, upstream: ScriptedUpstrea
     [
         ("POST", "/v1/nothing", 404, "not_found_error"),
         ("GET", "/favicon.ico", 404, "not_found_error"),
-        ("GET", "/", 405, "invalid_request_error"),
+        ("DELETE", "/", 405, "invalid_request_error"),
         ("GET", "/v1/messages", 405, "invalid_request_error"),
         ("DELETE", "/v1/models", 405, "invalid_request_error"),
         ("OPTIONS", "/v1/messages", 405, "invalid_request_error"),

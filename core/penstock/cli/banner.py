@@ -22,6 +22,13 @@ async def banner(host: Host, address: str) -> list[str]:
     return lines
 
 
+def brief(pipelines: list[Pipeline], address: str, workers: int) -> Iterator[str]:
+    """What the parent of several workers can say, which runs no pipeline itself."""
+    yield f"penstock serves at {address} with {workers} workers"
+    for pipeline in pipelines:
+        yield from ("", f"pipeline {pipeline.name} at {address}{pipeline.path}", *_providers(pipeline))
+
+
 def _providers(pipeline: Pipeline) -> Iterator[str]:
     upstreams = pipeline.file.upstreams.values()
     ready = [f"{u.name} ({u.credential})" if u.credential else u.name for u in upstreams if not u.missing]
@@ -33,7 +40,10 @@ def _providers(pipeline: Pipeline) -> Iterator[str]:
         yield "  providers   none: answers are SIMULATED, no model is asked and nothing is charged"
     else:
         yield "  providers   none: requests will be refused"
-    yield f"  to switch   set one of these and start again: {wanted or 'see upstreams in the file'}"
+    if wanted:
+        yield f"  to switch   set one of these and start again: {wanted}"
+    else:
+        yield "  to switch   name a provider under `upstreams` in the file"
 
 
 def _models(models: list[ModelInfo]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import click
 
 from penstock.app import make_app
 from penstock.bind import is_loopback
-from penstock.cli.banner import banner
+from penstock.cli.banner import banner, brief
 from penstock.cli.describe import compiled
 from penstock.gateway import Host, open_to_all
 from penstock.listen import ServerError
@@ -57,7 +57,7 @@ def serve_forever(
         if host.started:
             host.spawn(_greet(host, addresses[0]), "banner")
         else:
-            click.echo(f"penstock serves at {addresses[0]} with {options.workers} workers")
+            click.echo("\n".join(brief(pipelines, addresses[0], options.workers)))
 
     run(options, application, ready)
 

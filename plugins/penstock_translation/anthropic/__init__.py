@@ -67,6 +67,7 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
         Route("POST", "/v1/messages/count_tokens", "count_tokens"),
         Route("GET", "/v1/models", "list_models"),
         Route("HEAD", "/", "probe"),
+        Route("GET", "/", "probe"),
         Route("HEAD", "/api/hello", "probe"),
         Route("GET", "/api/hello", "probe"),
     )

@@ -13,6 +13,7 @@ import quart
 from quart import Quart
 
 from penstock import connection
+from penstock.deadlines import Deadlines
 from penstock.engine import Reply, Run
 from penstock.errors import Forbidden, GatewayError, Internal, InvalidRequest, NotFound, TooLarge
 from penstock.exchange import Exchange, new_id
@@ -23,6 +24,7 @@ from penstock.request import Prompt, Request
 log = logging.getLogger("penstock")
 
 _JSON = "application/json"
+_BODY_SECONDS = 300.0
 _PROXIED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
 
 
@@ -47,7 +49,6 @@ class App(Quart):
         super().__init__("penstock", static_folder=None)
         self._host = host
         self.config["MAX_CONTENT_LENGTH"] = None  # the limit belongs to the generation, see _read_body
-        self.config["BODY_TIMEOUT"] = 300
         self.config["RESPONSE_TIMEOUT"] = None
         connection.install(self)
 
@@ -76,7 +77,7 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
         if endpoint.pipeline.open:
             _check_same_machine(headers)
         if endpoint.handler is not None:
-            body = await _read_body(request, generation.gateway.body_limit)
+            body = await _read_body(request, generation.gateway.body_limit, endpoint.pipeline.course.deadlines)
             return _response(await endpoint.handler(headers, body))
         assert endpoint.protocol is not None
         if endpoint.operation == "probe":
@@ -146,18 +147,24 @@ async def _read_request(
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise InvalidRequest(f"content-encoding {encoding!r} is not supported; send the body as it is", status=415)
-    return endpoint.protocol.read(await _read_body(request, generation.gateway.body_limit), headers)
+    return endpoint.protocol.read(
+        await _read_body(request, generation.gateway.body_limit, endpoint.pipeline.course.deadlines), headers
+    )
 
 
-async def _read_body(request: quart.Request, limit: int) -> bytes:
+async def _read_body(request: quart.Request, limit: int, deadlines: Deadlines) -> bytes:
     """The body. One that is too large is read on for a while, so that the client is there to read the refusal."""
     parts, size = [], 0
-    async for chunk in request.body:
-        size += len(chunk)
-        if size <= limit:
-            parts.append(chunk)
-        elif size > 2 * limit:
-            break
+    try:
+        with deadlines.within(_BODY_SECONDS):
+            async for chunk in request.body:
+                size += len(chunk)
+                if size <= limit:
+                    parts.append(chunk)
+                elif size > 2 * limit:
+                    break
+    except TimeoutError:
+        raise InvalidRequest(f"the request body did not arrive within {_BODY_SECONDS:g} s", status=408) from None
     if size > limit:
         raise TooLarge(f"the request body is larger than {limit} bytes")
     return b"".join(parts)
@@ -174,9 +181,12 @@ def _check_same_machine(headers: Mapping[str, str]) -> None:
     """A pipeline without auth trusts this machine, but neither its proxies nor every web page in its browsers."""
     if not _PROXIED.isdisjoint(headers):
         raise Forbidden("this pipeline has no login and answers no proxy: add the step 'auth' to serve others")
-    names = [urlsplit(f"//{headers.get('host', '')}").hostname]
-    if "origin" in headers:  # it may be `null`, which has no name
-        names.append(urlsplit(headers["origin"]).hostname)
+    try:
+        names = [urlsplit(f"//{headers.get('host', '')}").hostname]
+        if "origin" in headers:  # it may be `null`, which has no name
+            names.append(urlsplit(headers["origin"]).hostname)
+    except ValueError:
+        names = [None]
     if not all(_is_local_name(name or "") for name in names):
         raise Forbidden("this pipeline has no login and answers only this machine's own programs")
 

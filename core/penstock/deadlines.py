@@ -15,7 +15,8 @@ class Deadlines:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waits: set[Wait] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0  # of the timer; uvloop's handles do not always know
 
     def within(self, seconds: float) -> "Wait":
         """A context manager for an await that may take `seconds`; raises TimeoutError when it takes longer."""
@@ -32,9 +33,9 @@ class Deadlines:
 
     def enter(self, wait: "Wait") -> None:
         """For `Wait`: its time runs."""
-        self._waits.add(wait)
-        if self._timer is None or wait.when < self._timer.when():
+        if self._timer is None or wait.when < self._due:
             self._set_timer(wait.loop, wait.when)
+        self._waits.add(wait)
 
     def leave(self, wait: "Wait") -> None:
         """For `Wait`: it is over."""
@@ -43,7 +44,7 @@ class Deadlines:
     def _set_timer(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._ring, loop)
+        self._timer, self._due = loop.call_at(when, self._ring, loop), when
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None

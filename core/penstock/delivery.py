@@ -7,7 +7,7 @@ from penstock.events import Event, Failed, Finish, Start, Text, Usage
 from penstock.exchange import Exchange
 from penstock.plan import EVENTS, Call, Upward
 from penstock.protocol import Encoder, Piece
-from penstock.sources import SILENCE
+from penstock.sources import SILENCE, Source
 from penstock.validator import Validator
 
 _NOTED: frozenset[type] = frozenset({Start, Usage, Finish})
@@ -42,9 +42,18 @@ class Delivery:
         """Whether the answer's Finish has come; all that is missing is the end of the stream."""
         return bool(self._exchange.stop_reason)
 
-    def patience(self, seconds: float) -> float:
-        """How long to wait for more: an upstream that leaves a complete answer's stream open gets a second."""
-        return min(seconds, 1.0) if self.complete else seconds
+    async def next_of(self, source: Source, seconds: float) -> Sequence[Piece] | None:
+        """The source's next pieces, None at the end. Raises GatewayError.
+
+        A complete answer lacks nothing: if its stream stays open it gets a second, and how it ends does not matter.
+        """
+        if not self.complete:
+            return await source.read(seconds)
+        try:
+            pieces = await source.read(min(seconds, 1.0))
+        except GatewayError:
+            return None
+        return None if pieces is SILENCE else pieces
 
     def events(self, pieces: Sequence[Piece]) -> list[Event]:
         """The pieces' events as they leave. Raises GatewayError."""

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from logging import getLogger
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,8 +16,10 @@ from penstock.events import BlockStart, BlockStop, Citation, Event, Signature, T
 from penstock.exchange import Attempt, Exchange, Response, Target
 from penstock.plan import Call, Plan
 from penstock.protocol import Encoder, Piece
-from penstock.sources import SILENCE, Generated, Source, Spawn, UpstreamStream, Whole, open_source, passed_headers
+from penstock.sources import Generated, Source, Spawn, UpstreamStream, Whole, open_source, passed_headers
 from penstock.upstream import Pool, UpstreamAnswer
+
+T = TypeVar("T")
 
 log = getLogger("penstock")
 
@@ -86,9 +88,9 @@ class Run:
             else:
                 reply = await self._whole()
         except Exception as error:
-            failure = self._failed(error)
-            answer = exchange.protocol.error(failure, exchange.id)
-            reply = Reply(answer.status, {**failure.headers, **answer.headers}, answer.body)
+            answer = self._said(error, lambda failure: exchange.protocol.error(failure, exchange.id))
+            headers = exchange.error.headers if exchange.error else {}
+            reply = Reply(answer.status, {**headers, **answer.headers}, answer.body)
         exchange.status = reply.status
         return reply
 
@@ -134,9 +136,7 @@ class Run:
         source, delivery = self._require_source(), self._delivery()
         pieces: list[Piece] = []
         events: list[Event] = []
-        while (batch := await source.read(delivery.patience(3600.0))) is not None:
-            if delivery.complete and batch is SILENCE:
-                break
+        while (batch := await delivery.next_of(source, 3600.0)) is not None:
             pieces += batch
             events += delivery.events(batch)
         events += delivery.end()
@@ -147,9 +147,7 @@ class Run:
         try:
             source, delivery, ping = self._require_source(), self._delivery(), self._course.timing.ping
             sent = self._clock()
-            while (pieces := await source.read(delivery.patience(ping))) is not None:
-                if delivery.complete and pieces is SILENCE:
-                    break
+            while (pieces := await delivery.next_of(source, ping)) is not None:
                 out = delivery.encode(pieces, encoder)
                 if not out and self._clock() >= sent + ping:  # what the upstream says amounts to nothing
                     out = encoder.ping()
@@ -162,7 +160,7 @@ class Run:
                 yield out
             self._exchange.outcome = "ok"
         except Exception as error:
-            yield encoder.fail(self._failed(error))
+            yield self._said(error, encoder.fail)
         finally:
             self.close()
 
@@ -175,7 +173,7 @@ class Run:
             try:
                 work.result()
             except Exception as error:
-                yield encoder.fail(self._failed(error))
+                yield self._said(error, encoder.fail)
             else:
                 async for out in self._stream(encoder):
                     yield out
@@ -280,7 +278,7 @@ class Run:
         self._source = source = await open_source(exchange, attempt, answer, pool, self._wanted(attempt), self._clock)
         await source.prefetch()
         same_format = attempt.upstream.protocol.name == exchange.protocol.name
-        return Response(status=200, headers=passed_headers(answer.headers) if same_format else {})
+        return Response(status=200, headers=passed_headers(answer.headers, pool.mask) if same_format else {})
 
     async def _refused(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> None:
         body = pool.mask((await answer.read_all(30.0, pool.limits.idle)).decode(errors="replace")).encode()
@@ -377,9 +375,18 @@ class Run:
     def _failed(self, error: Exception) -> GatewayError:
         """Note how the exchange has ended, with an error for the client."""
         failure = error if isinstance(error, GatewayError) else self._blame("", error)
+        if (attempt := self._exchange.attempt) is not None:
+            failure.conceal(self._course.pools[attempt.target.upstream].mask)
         self._exchange.error = failure
         self._exchange.outcome = "error"
         return failure
+
+    def _said(self, error: Exception, say: Callable[[GatewayError], T]) -> T:
+        """A failure as the protocol words it, which must not fail in its turn."""
+        try:
+            return say(self._failed(error))
+        except Exception as mistake:
+            return say(self._failed(self._blame("", mistake)))
 
     def _switch_plan(self, team: str) -> None:
         self._plan = self._course.team_plans.get(team, self._plan)

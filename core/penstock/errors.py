@@ -17,7 +17,7 @@ GatewayError
 A plugin raises kinds; only a protocol knows how a kind looks on the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 
@@ -64,6 +64,15 @@ class GatewayError(Exception):
         self.should_retry = should_retry
         self.raw = raw
         self.headers = dict(headers or {})
+
+    def conceal(self, mask: Callable[[str], str]) -> None:
+        """Take secrets out of everything that a client or a log may show."""
+        self.message = mask(self.message)
+        self.detail = None if self.detail is None else mask(self.detail)
+        if self.raw is not None:
+            body = mask(self.raw.body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+            headers = {name: mask(value) for name, value in self.raw.headers.items()}
+            self.raw = self.raw._replace(body=body, headers=headers)
 
 
 class InvalidRequest(GatewayError):

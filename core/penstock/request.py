@@ -151,10 +151,13 @@ class Request:
         self._prompt: Prompt | None = None
         self._edits: dict[str, bytes | None] = {}
         self.fields = _fields(body)
+        self._spans = _spans(body, self.fields)
         self.session = session
         self.client_model = (self._value("model", str) or "") if model is None else model
         if model is None and not self.client_model:
             raise InvalidRequest("model: a non-empty string is required")
+        if len(self.client_model) > _LONGEST_MODEL:
+            raise InvalidRequest(f"model: longer than {_LONGEST_MODEL} characters")
         self._model = self.client_model
         self.stream = self._value("stream", bool) or False
         self.max_tokens = self._value("max_tokens", int)
@@ -180,12 +183,12 @@ class Request:
     @property
     def body(self) -> bytes:
         """The document: the client's bytes, changed only where something was set or dropped."""
-        return _edited(self._original, self.fields, self._edits) if self._edits else self._original
+        return _edited(self._original, self.fields, self._spans, self._edits) if self._edits else self._original
 
     def body_with(self, **fields: object) -> bytes:
         """The document with some top-level fields replaced for one attempt; the request itself stays."""
         edits = {name: msgspec.json.encode(value) for name, value in fields.items()}
-        return _edited(self._original, self.fields, {**self._edits, **edits})
+        return _edited(self._original, self.fields, self._spans, {**self._edits, **edits})
 
     def set(self, name: str, value: Any) -> None:
         """Write a top-level field of the document. `value` is anything JSON can say."""
@@ -210,7 +213,11 @@ class Request:
 
 # ---------------------------------------------------------------- JSON, edited in place
 
-_KEY = re.compile(rb'[\s,]*"((?:[^"\\]|\\.)*)"\s*:\s*')
+_KEY = re.compile(rb'[\s,]*+"((?:[^"\\]++|\\.)*+)"\s*+:\s*+')
+_LONGEST_MODEL = 256
+_MOST_FIELDS = 1000
+_TWICE = "the request body names a field twice"
+_Spans = dict[str, tuple[int, int]]
 _SHALLOW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -225,10 +232,9 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
         raise InvalidRequest(f"the request body is not JSON: {error}") from None
 
 
-def _edited(body: bytes, fields: dict[str, msgspec.Raw], edits: dict[str, bytes | None]) -> bytes:
+def _edited(body: bytes, fields: dict[str, msgspec.Raw], spans: _Spans, edits: dict[str, bytes | None]) -> bytes:
     """`body` with top-level members replaced, removed (None) or added; everything else keeps its bytes."""
-    spans = _spans(body, fields)
-    if spans is None or not fields or None in edits.values():
+    if not fields or None in edits.values():
         return _rewritten(fields, edits)
     out, position, added = [], 0, {}
     for name, value in edits.items():
@@ -245,20 +251,25 @@ def _edited(body: bytes, fields: dict[str, msgspec.Raw], edits: dict[str, bytes 
     return b"".join(out)
 
 
-def _spans(body: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
-    """Where each top-level value stands, or None when the members cannot be walked (a key twice)."""
-    spans, position = {}, body.index(b"{") + 1
+def _spans(body: bytes, fields: dict[str, msgspec.Raw]) -> _Spans:
+    """Where each top-level value stands. Raises InvalidRequest where two readers could see two different requests."""
+    if len(fields) > _MOST_FIELDS:
+        raise InvalidRequest(f"the request body has more than {_MOST_FIELDS} fields")
+    if any(name != "model" and name.casefold() == "model" for name in fields):
+        raise InvalidRequest("model: spelled in lower case, and once")
+    spans: _Spans = {}
+    position = body.index(b"{") + 1
     for name, raw in fields.items():
         key = _KEY.match(body, position)
         value = bytes(raw)
-        if key is None or msgspec.json.decode(b'"%b"' % key[1]) != name:
-            return None
-        end = key.end() + len(value)
-        if body[key.end() : end] != value:
-            return None
+        end = key.end() + len(value) if key else 0
+        if key is None or msgspec.json.decode(b'"%b"' % key[1]) != name or body[key.end() : end] != value:
+            raise InvalidRequest(_TWICE)
         spans[name] = (key.end(), end)
         position = end
-    return spans if body[position:].strip() == b"}" else None
+    if body[position:].strip() != b"}":
+        raise InvalidRequest(_TWICE)
+    return spans
 
 
 def _rewritten(fields: dict[str, msgspec.Raw], edits: dict[str, bytes | None]) -> bytes:

@@ -1,6 +1,7 @@
 """Where the pieces of an answer come from: an upstream's stream, its whole body, or a plugin's own events."""
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -20,26 +21,7 @@ from penstock.exchange import Attempt, Exchange
 from penstock.protocol import Decoder, Piece
 from penstock.upstream import Pool, UpstreamAnswer
 
-_NOT_PASSED = frozenset(
-    [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "content-encoding",
-        "content-type",
-        "date",
-        "server",
-        "set-cookie",
-        "alt-svc",
-        "strict-transport-security",
-    ]
-)
+_PASSED = re.compile(r"(x-)?request-id|retry-after|x-should-retry|(\w+-|x-)?ratelimit-[\w-]+")
 
 SILENCE: Sequence[Piece] = (Piece((Ping(),), b""),)
 """What a source gives when nothing came: a sign of life for the client."""
@@ -231,6 +213,6 @@ async def open_source(
     )
 
 
-def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """An upstream's headers that a client of the same protocol may see; the form of the body is our own affair."""
-    return {name: value for name, value in headers.items() if name not in _NOT_PASSED}
+def passed_headers(headers: Mapping[str, str], mask: Callable[[str], str]) -> dict[str, str]:
+    """An upstream's headers that a client of the same protocol may see: its ids, limits and advice."""
+    return {name: mask(value) for name, value in headers.items() if _PASSED.fullmatch(name)}

@@ -23,6 +23,7 @@ _OPENED: ContextVar[list[socket.socket]] = ContextVar("opened")  # what the requ
 _DEFAULT_HEADERS = {"accept": "*/*", "content-type": "application/json", "user-agent": "penstock"}
 _LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
+_SECRET = 8  # characters from which on a configured header may be one
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 
 
@@ -34,7 +35,7 @@ class UpstreamAnswer:
         self._name = name
         self._deadlines = deadlines
         self.status = response.status
-        self.headers = {key.lower(): value for key, value in response.headers.items()}
+        self.headers = {key.lower(): _printable(value) for key, value in response.headers.items()}
 
     async def read(self, seconds: float) -> bytes:
         """What has arrived, b"" at the end. Raises UpstreamFailed, or TimeoutError, after which no byte is lost."""
@@ -78,7 +79,7 @@ class Pool:
         self._name = upstream.name
         self._url = reach.url.rstrip("/")
         self._headers = {**reach.headers, **_credential(reach), "accept-encoding": "identity"}
-        self._key = reach.key
+        self._secrets = [reach.key.reveal(), *(value for value in reach.headers.values() if len(value) >= _SECRET)]
         self._ca_file = reach.ca_file
         self._session: aiohttp.ClientSession | None = None
         self._proxy: dict[str, Any] = {}
@@ -118,8 +119,10 @@ class Pool:
                     raise
 
     def mask(self, text: str) -> str:
-        """`text` without this upstream's key, should it be quoted in an error."""
-        return text.replace(self._key.reveal(), "***") if self._key else text
+        """`text` without this upstream's key and its configured headers, should an answer quote them."""
+        for secret in filter(None, self._secrets):
+            text = text.replace(secret, "***")
+        return text
 
     async def close(self) -> None:
         """Close all connections."""
@@ -149,6 +152,11 @@ class Pool:
         if isinstance(error, aiohttp.ClientError):
             return TimedOut(f"upstream {self._name!r} did not accept a connection within {self.limits.connect:g} s")
         return TimedOut(f"upstream {self._name!r} did not answer within {self.limits.first_byte:g} s")
+
+
+def _printable(value: str) -> str:
+    """A header's value as text that can be sent and logged; bytes that are not UTF-8 come as lone surrogates."""
+    return value.encode(errors="replace").decode()
 
 
 def _new_socket(address: tuple[Any, ...]) -> socket.socket:

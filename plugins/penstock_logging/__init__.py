@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -36,10 +37,7 @@ class Logging(Plugin):
 
     @hookimpl
     def on_complete(self, exchange: Exchange) -> None:
-        fields = record(exchange, datetime.now(UTC))
-        line = msgspec.json.encode(fields)
-        if not line.isascii():  # with plain ASCII no byte can confuse a terminal or a parser
-            line = json.dumps(fields, separators=(",", ":")).encode()
+        line = _line(record(exchange, datetime.now(UTC)))
         try:
             self._sink.write(line + b"\n")
         except OSError as error:
@@ -61,3 +59,12 @@ class Logging(Plugin):
         if not self._failing:
             self._failing = True
             self.log.error("request log %s cannot be written, lines are being lost: %s", self.to, error.strerror)
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    """The fields in plain ASCII, in which no byte can confuse a terminal or a parser."""
+    try:
+        line = msgspec.json.encode(fields)
+    except (ValueError, OverflowError):  # half a surrogate pair, or a number beyond 64 bits: the slow way knows them
+        line = b""
+    return line if line and line.isascii() else json.dumps(fields, separators=(",", ":")).encode()

@@ -29,7 +29,7 @@ def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
         **_who(exchange),
         stream=exchange.request.stream,
         model=exchange.request.client_model[:LONGEST],
-        served_model=exchange.served_model,
+        served_model=(exchange.served_model or "")[:LONGEST],
         upstream=tried.target.upstream if tried else None,
         attempts=[_attempt(attempt, exchange.request.model) for attempt in exchange.attempts],
         status=exchange.status or None,

@@ -14,7 +14,7 @@ _NAMED = re.compile(
     r"((?:key|token|secret|password)(?:[\"']\s*:\s*[\"']|\s*=\s*[\"']?|:\s*(?=[^\s\"'&,;]{16})))[^\s\"'&,;]+",
     re.IGNORECASE,
 )
-_LONG = re.compile(r"[\w+/=-]{33,}", re.ASCII)
+_LONG = re.compile(r"[\w+/=-]{32,}", re.ASCII)
 
 
 def redact(text: str) -> str:

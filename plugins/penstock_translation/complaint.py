@@ -8,7 +8,9 @@ import msgspec
 from penstock_translation.untyped import items, members
 
 _MOST = 1000  # characters of a message
-_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_PAGE = 16 * 1024  # bytes of a body that is not JSON
+_DEPTH = 5  # of objects in objects that are looked into
+_TITLE = re.compile(rb"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
 
 class Complaint(NamedTuple):
@@ -22,32 +24,37 @@ class Complaint(NamedTuple):
     @property
     def status(self) -> int | None:
         """The HTTP status among the codes: what an error inside an answer with status 200 would have had."""
-        return next((int(name) for name in self.names if name.isdecimal() and 400 <= int(name) < 600), None)
+        return next((int(name) for name in self.names if re.fullmatch(r"[45]\d\d", name)), None)
 
 
 def read_complaint(body: bytes) -> Complaint:
     """The complaint in an error's body. Never raises."""
+    return _read(body, _DEPTH)
+
+
+def _read(body: bytes, depth: int) -> Complaint:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Complaint(_words(body))
-    return _complaint(value)
+        return Complaint(_words(body[:_PAGE]))
+    return _complaint(value, depth)
 
 
-def _complaint(value: Any) -> Complaint:
+def _complaint(value: Any, depth: int) -> Complaint:
     if listed := items(value):
         value = listed[0]
     if own := members(value):
-        return _of_object(own)
-    return Complaint(str(value)[:_MOST] if value else "")
+        return _of_object(own, depth - 1) if depth else Complaint()
+    return Complaint(_plain(value)[:_MOST])
 
 
-def _of_object(value: dict[str, Any]) -> Complaint:
+def _of_object(value: dict[str, Any], depth: int) -> Complaint:
     error = value.get("error")
     inner = members(error) or {**value, "message": error or _message(value)}
-    text = _text(inner.get("message") or _message(inner))
-    within = _within(inner)
-    names = (*(str(inner[name]).lower() for name in ("code", "type", "status") if inner.get(name)), *within.names)
+    text = _text(inner.get("message") or _message(inner), depth)
+    within = _within(inner, depth)
+    own = (_plain(inner.get(name))[:_MOST].lower() for name in ("code", "type", "status"))
+    names = (*filter(None, own), *within.names)
     if within.text and within.text not in text:
         text = f"{text}: {within.text}" if text else within.text
     return Complaint(
@@ -62,19 +69,26 @@ def _message(value: dict[str, Any]) -> Any:
     return next((value[name] for name in ("message", "detail", "error_msg", "msg") if value.get(name)), "")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, depth: int) -> str:
     """A message as text; FastAPI's are lists of objects."""
+    if not depth:
+        return ""
     if listed := items(value):
-        return "; ".join(filter(None, map(_text, listed)))
+        return "; ".join(filter(None, (_text(item, depth - 1) for item in listed)))
     if own := members(value):
-        return _text(_message(own))
-    return str(value) if value else ""
+        return _text(_message(own), depth - 1)
+    return _plain(value)
 
 
-def _within(inner: dict[str, Any]) -> Complaint:
+def _plain(value: Any) -> str:
+    """A text or a number, as text."""
+    return str(value) if value and isinstance(value, str | int | float) else ""
+
+
+def _within(inner: dict[str, Any], depth: int) -> Complaint:
     """What the upstream's own upstream said: a router keeps it, often as text, beside a message that says nothing."""
     raw = members(inner.get("metadata")).get("raw")
-    return read_complaint(raw.encode()) if isinstance(raw, str) else _complaint(raw)
+    return _read(raw.encode(errors="replace"), depth) if isinstance(raw, str) else _complaint(raw, depth)
 
 
 def _number(value: Any) -> int:

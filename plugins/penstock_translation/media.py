@@ -9,11 +9,18 @@ HEAD = 256 * 1024
 """Characters of base64 in which the size of a picture is looked for; it may stand behind a preview."""
 
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
-_STREAMS = 1000  # packed streams of a PDF that are looked at, so many bytes of each and unpacked of all together
+_STREAMS = 1000  # packed streams of a PDF that are looked at, so many bytes of each, and unpacked of a whole prompt
 _PACKED = 256 * 1024
 _UNPACKED = 16 * 1024 * 1024
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
+
+
+class Unpacking:
+    """What may still be unpacked of a prompt: `left` bytes. A prompt may hold any number of documents."""
+
+    def __init__(self) -> None:
+        self.left = _UNPACKED
 
 
 def picture_size(data: str) -> tuple[int, int] | None:
@@ -32,10 +39,10 @@ def picture_size(data: str) -> tuple[int, int] | None:
     return size if all(size) else None
 
 
-def pages(data: str) -> int:
+def pages(data: str, unpacking: Unpacking) -> int:
     """The pages of a PDF in base64, at least one."""
     document = decoded(data)
-    return max(1, sum(len(_PAGE.findall(part)) for part in (document, *_unpacked(document))))
+    return max(1, sum(len(_PAGE.findall(part)) for part in (document, *_unpacked(document, unpacking))))
 
 
 def decoded(data: str) -> bytes:
@@ -46,24 +53,25 @@ def decoded(data: str) -> bytes:
         return b""
 
 
-def _unpacked(document: bytes) -> Iterator[bytes]:
+def _unpacked(document: bytes, unpacking: Unpacking) -> Iterator[bytes]:
     """The objects that a PDF keeps in compressed streams (ISO 32000-1, section 7.5.7), often all of its pages.
 
     All steps are bounded: whoever sends the document may have made it to be expensive.
     """
-    at, left = -1, _UNPACKED
+    at = -1
     for _ in range(_STREAMS):
         at = document.find(b"/ObjStm", at + 1)
         start = document.find(b"stream", at, at + 500) + len(b"stream")
-        if at < 0 or left <= 0:
+        if at < 0 or unpacking.left <= 0:
             return
         start += 2 if document[start : start + 2] == b"\r\n" else 1
         try:
-            objects = zlib.decompressobj().decompress(memoryview(document)[start : start + _PACKED], left)
+            packed = memoryview(document)[start : start + _PACKED]
+            objects = zlib.decompressobj().decompress(packed, unpacking.left)
         except zlib.error:  # encrypted, or packed in another way
             continue
         yield objects
-        left -= len(objects)
+        unpacking.left -= len(objects)
 
 
 def _webp(head: bytes) -> tuple[int, int]:

@@ -36,7 +36,7 @@ from penstock import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from penstock_translation.media import decoded, pages, picture_size
+from penstock_translation.media import Unpacking, decoded, pages, picture_size
 
 
 class Family(NamedTuple):
@@ -64,7 +64,7 @@ _FAMILIES = tuple(
         (r"gemini|gemma", Family(1.1, 0.95)),
         (r"llama", Family(1.03, 1.15)),
         (r"gpt-(?:3\.5|4(?![.\do]))", Family(1.0, 1.3)),  # cl100k_base
-        (r"claude\D*(?:[1-3]\b|4\b(?![.-](?:[7-9]|\d\d)\b))", _CLAUDE),
+        (r"claude\D{0,20}(?:[1-3]\b|4\b(?![.-](?:[7-9]|\d\d)\b))", _CLAUDE),
         (r"claude|opus|sonnet|haiku|fable|mythos", _CLAUDE_SINCE_4_7),
     )
 )
@@ -114,10 +114,11 @@ def _parts(prompt: Prompt, family: Family) -> Iterator[str | int]:
         yield from _tool(tool)
     if prompt.tools:
         yield family.tools
+    unpacking = Unpacking()
     for message in prompt.messages:
         yield _MESSAGE
         for block in message.content:
-            yield from _block(block, family)
+            yield from _block(block, family, unpacking)
     if prompt.output_schema is not None:
         yield _json(prompt.output_schema)
 
@@ -126,18 +127,18 @@ def _tool(tool: Tool) -> Iterator[str | int]:
     yield from (tool.name, tool.description, _json(tool.schema), _TOOL)
 
 
-def _block(block: Block, family: Family) -> Iterator[str | int]:
+def _block(block: Block, family: Family, unpacking: Unpacking) -> Iterator[str | int]:
     match block:
         case ImageBlock():
             yield _picture(block, family)
         case DocumentBlock():
-            yield from _document(block)
+            yield from _document(block, unpacking)
         case ToolUseBlock():
             yield from (block.name, _json(block.input), _CALL)
         case ToolResultBlock():
             yield _CALL
             for inner in block.content:
-                yield from _block(inner, family)
+                yield from _block(inner, family, unpacking)
         case OtherBlock(type="image"):
             yield _UNSEEN_PICTURE
         case TextBlock() | ThinkingBlock() | OtherBlock():  # the seal of thinking is not read by the model
@@ -153,12 +154,12 @@ def _picture(picture: ImageBlock, family: Family) -> int:
     return min(ceil(size[0] * scale * size[1] * scale / _PIXELS_A_TOKEN), family.picture)
 
 
-def _document(document: DocumentBlock) -> Iterator[str | int]:
+def _document(document: DocumentBlock, unpacking: Unpacking) -> Iterator[str | int]:
     yield from (document.title, document.text)
     if document.media_type.startswith("text/"):
         yield decoded(document.data).decode("utf-8", "replace")
     elif document.data or document.url:
-        yield _PDF_PAGE * pages(document.data)
+        yield _PDF_PAGE * pages(document.data, unpacking)
 
 
 def _json(raw: msgspec.Raw) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from penstock.deadlines import Deadlines
 
@@ -90,3 +91,21 @@ async def test_closing_leaves_no_timer_behind(deadlines: Deadlines) -> None:
     await asyncio.sleep(0.03)
     with deadlines.within(60):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("soon", [0.0, -1.0, 0.0002])
+def test_on_uvloop_a_wait_that_is_over_at_once_harms_no_other(soon: float) -> None:
+    async def main() -> None:
+        deadlines = Deadlines()
+
+        async def late() -> None:
+            with pytest.raises(TimeoutError), deadlines.within(soon):
+                await forever()
+
+        async def early() -> str:
+            with deadlines.within(60):
+                return await asyncio.sleep(0.02, "done")
+
+        assert (await asyncio.gather(late(), early()))[1] == "done"
+
+    uvloop.run(main())

@@ -1,6 +1,6 @@
 """The way up: which steps hear an event, what they may make of it, and what leaves."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from penstock import (
 )
 from penstock.delivery import Delivery
 from penstock.plan import Step, compile_plan
-from penstock.sources import SILENCE
+from penstock.sources import SILENCE, Source
 from tests.core.lane import answer
 from tests.core.lines import Lines, LinesEncoder, line, spaced
 
@@ -272,12 +272,36 @@ def test_silence_is_no_first_event() -> None:
     assert of.first_event is None
 
 
-def test_a_complete_answer_is_not_waited_for_long() -> None:
-    carries = delivery()
-    assert carries.patience(15.0) == 15.0
+class Tail(Source):
+    """What comes after an answer: silence, or a failure."""
+
+    def __init__(self, failure: UpstreamFailed | None = None) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self._failure = failure
+
+    async def fetch(self, seconds: float) -> Sequence[Piece] | None:
+        self.waits.append(seconds)
+        if self._failure is not None:
+            raise self._failure
+        return SILENCE
+
+
+async def test_a_complete_answer_is_not_waited_for_long() -> None:
+    carries, tail = delivery(), Tail()
+    assert await carries.next_of(tail, 15.0) is SILENCE
     carries.events(pieces(answer("a")))
-    assert carries.patience(15.0) == 1.0
-    assert carries.patience(0.1) == 0.1
+    assert await carries.next_of(tail, 15.0) is None
+    assert await carries.next_of(tail, 0.1) is None
+    assert tail.waits == [15.0, 1.0, 0.1]
+
+
+async def test_how_a_complete_answer_ends_does_not_matter() -> None:
+    carries, tail = delivery(), Tail(UpstreamFailed("reset"))
+    with pytest.raises(UpstreamFailed):
+        await carries.next_of(tail, 15.0)
+    carries.events(pieces(answer("a")))
+    assert await carries.next_of(tail, 15.0) is None
 
 
 def test_a_failure_among_the_events_ends_the_answer() -> None:

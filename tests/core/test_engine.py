@@ -432,12 +432,12 @@ async def test_the_client_gets_the_form_it_asked_for(upstream: ScriptedUpstream,
 
 
 async def test_headers_of_the_same_format_are_passed_but_those_of_the_connection(upstream: ScriptedUpstream) -> None:
-    kept = {"x_ratelimit": "9", "request_id": "req_from_upstream"}
+    kept = {"x_ratelimit_left": "9", "request_id": "req_from_upstream"}
     reply = lines.stream(*answer("hi")).with_headers(**kept, set_cookie="a=b", server="x")
     upstream.answers(reply, reply)
     async with along(Render(), upstreams={"main": upstream.url}) as lane:
         headers = (await lane.ask()).headers
-    assert (headers["x-ratelimit"], headers["request-id"]) == ("9", "req_from_upstream")
+    assert (headers["x-ratelimit-left"], headers["request-id"]) == ("9", "req_from_upstream")
     assert not {"set-cookie", "server", "transfer-encoding"} & set(headers)
     async with along(Render(), upstreams={"main": upstream.url}, speaks=Strangers()) as lane:
         said = await lane.ask()

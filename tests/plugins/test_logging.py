@@ -228,7 +228,7 @@ def test_a_huge_error_text_is_cut(tmp_path: Path) -> None:
 
 def test_a_client_cannot_forge_lines_or_reach_the_terminal(tmp_path: Path) -> None:
     nasty = 'x\r\n{"user":"root"}\u2028\x1b[31m\x9b1m'
-    forged = exchange(model=nasty + "m" * 1000, **{"user-agent": "a\x1b[2Jb" + "c" * 1000})
+    forged = exchange(model=nasty + "m" * 220, **{"user-agent": "a\x1b[2Jb" + "c" * 1000})
     line = logged(tmp_path, forged)
     raw = (tmp_path / "requests.jsonl").read_bytes()
     assert raw.count(b"\n") == 1

@@ -123,6 +123,11 @@ def test_headers_pass_by_kind_and_credentials_never() -> None:
     assert render().headers == {"anthropic-version": "2023-06-01", "content-type": "application/json"}
 
 
+@pytest.mark.parametrize("name", ["authorization", "auth-token", "api-key", "session-token", "client-secret", "x-auth"])
+def test_a_header_of_the_format_that_may_hold_a_credential_stays_here(name: str) -> None:
+    assert f"anthropic-{name}" not in render(headers={f"anthropic-{name}": "hidden"}).headers
+
+
 def test_paths_and_queries() -> None:
     assert render().path == "/v1/messages"
     assert render(query="beta=true").path == "/v1/messages?beta=true"
@@ -154,6 +159,8 @@ def test_the_routes() -> None:
         ("POST", "/v1/messages/count_tokens", "count_tokens"),
         ("GET", "/v1/models", "list_models"),
         ("HEAD", "/", "probe"),
+        ("GET", "/", "probe"),
+        ("GET", "/", "probe"),
         ("HEAD", "/api/hello", "probe"),
         ("GET", "/api/hello", "probe"),
     }

@@ -1,6 +1,7 @@
 """Errors of the Messages format: how kinds leave, and which kind an upstream's answer is."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from penstock import (
     UpstreamFailed,
 )
 from penstock_translation.anthropic import Quirks
+from penstock_translation.openai_chat import OpenAIChat
 from tests.protocols.exchanges import PROTOCOL, exchange
 
 
@@ -113,7 +115,7 @@ def test_an_upstreams_own_error_leaves_as_it_came() -> None:
         "content-encoding": "gzip",
     }
     answer = PROTOCOL.error(PROTOCOL.read_error(529, headers, came), "req_1")
-    kept = dict(list(headers.items())[:5])
+    kept = {"content-type": "application/json", **dict(list(headers.items())[1:5])}
     assert answer == Answer(529, kept, came)
 
 
@@ -279,3 +281,31 @@ def test_whatever_the_body_is_there_is_an_error(status: int, came: bytes) -> Non
     for given_body in (came, b'{"type":"error","error":' + came + b"}", b'{"error":' + came):
         error = read(status, given_body)
         assert 400 <= PROTOCOL.error(error, "req_1").status < 600
+
+
+# ---------------------------------------------------------------- hostile upstreams
+
+
+@pytest.mark.parametrize("wait", [float("inf"), float("nan"), 1e308])
+@pytest.mark.parametrize("kind", [RateLimited, OverBudget])
+def test_a_wait_without_an_end_still_gives_an_answer(kind: type[GatewayError], wait: float) -> None:
+    assert PROTOCOL.error(kind("m", retry_after=wait), "req_1").headers["retry-after"].isdecimal()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        body("invalid_request_error", f"prompt is too long: {'9' * 5000} tokens > 10 maximum"),
+        json.dumps({"error": {"message": "m", "code": "4" * 5000}}).encode(),
+        b'{"error":' * 150 + b'"x"' + b"}" * 150,
+        b'{"error":{"metadata":{"raw":' * 60 + b'"x"' + b"}}}" * 60,
+        b'{"error":{"message":' + b"[" * 300 + b'"x"' + b"]" * 300 + b"}}",
+        *(unit * 300_000 for unit in (b"<script>", b"<style ", b"<title>", b"<")),
+    ],
+    ids=lambda sent: sent[:24].decode(),
+)
+def test_an_error_cannot_be_made_expensive_or_break_its_reader(sent: bytes) -> None:
+    started = time.perf_counter()
+    assert read(400, sent).status == 400
+    assert OpenAIChat().read_error(400, {}, sent).status == 400
+    assert time.perf_counter() - started < 1

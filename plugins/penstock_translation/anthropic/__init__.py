@@ -34,6 +34,7 @@ __all__ = ["Anthropic", "Quirks"]
 
 _PASSED = frozenset({"accept", "user-agent", "x-app"})
 _PASSED_PREFIXES = ("anthropic-", "x-stainless-")
+_SECRETS = ("auth", "token", "key", "secret")  # what the name of a header with a credential contains
 _VERSION = "2023-06-01"
 _BETA = "anthropic-beta"
 
@@ -143,6 +144,8 @@ def _headers(given: Mapping[str, str], quirks: Quirks) -> dict[str, str]:
 
 
 def _is_passed(name: str) -> bool:
+    if name.startswith("anthropic-") and any(word in name for word in _SECRETS):
+        return False
     return name in _PASSED or name.startswith(_PASSED_PREFIXES)
 
 

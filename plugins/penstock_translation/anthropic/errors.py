@@ -36,6 +36,8 @@ NAME = "anthropic"
 
 _LONGEST_WAIT = 60  # seconds
 _LONGEST_TEXT = 300  # characters
+_PAGE = 16 * 1024  # bytes of a body that is not JSON
+_DEPTH = 5  # of objects in objects that are looked into
 
 _TYPES: Mapping[str, str] = {
     "invalid_request": "invalid_request_error",
@@ -60,10 +62,10 @@ _STATUSES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_KEPT = ("content-type", "retry-after", "x-should-retry", "request-id")
+_KEPT = ("retry-after", "x-should-retry", "request-id")
 _KEPT_PREFIX = "anthropic-ratelimit-"
 
-_TOO_LONG = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
+_TOO_LONG = re.compile(r"prompt is too long: (\d{1,15}) tokens > (\d{1,15}) maximum")
 _LENGTH_STATUSES = (400, 413, 422, 500)  # the last is that of errors in a stream whose type nobody knows
 # What Anthropic and the clouds with Claude say of lengths: clients know these words, so they stay.
 _OWN_WORDS = re.compile(
@@ -74,7 +76,7 @@ _OWN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
-_INVISIBLE = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_INVISIBLE = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 # ---------------------------------------------------------------- to a client
@@ -106,7 +108,8 @@ def _body_of(error: GatewayError, request_id: str) -> bytes:
 
 
 def _whole_seconds(error: GatewayError) -> int:
-    seconds = max(1, math.ceil(error.retry_after or 0))
+    wait = error.retry_after or 0.0
+    seconds = max(1, math.ceil(wait)) if math.isfinite(wait) else _LONGEST_WAIT
     return seconds if isinstance(error, OverBudget) else min(seconds, _LONGEST_WAIT)
 
 
@@ -195,20 +198,23 @@ def _envelope(body: bytes) -> _Inner | None:
 def _text_of(body: bytes) -> str:
     """What a foreign error body says, in one short line."""
     try:
-        text = _message_in(msgspec.json.decode(body))
+        text = _message_in(msgspec.json.decode(body), _DEPTH)
     except BROKEN:
-        text = html.unescape(_INVISIBLE.sub(" ", body.decode(errors="replace")))
+        text = html.unescape(_INVISIBLE.sub(" ", body[:_PAGE].decode(errors="replace")))
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
-def _message_in(value: Any) -> str:
+def _message_in(value: Any, depth: int) -> str:
+    if not depth:
+        return ""
     if isinstance(value, list):
-        return _message_in(value[0]) if value else ""
+        return _message_in(value[0], depth - 1) if value else ""
     if not isinstance(value, dict):
         return str(value)  # pyright: ignore[reportUnknownArgumentType]
     members = cast("dict[str, Any]", value)
-    return next((_message_in(members[name]) for name in ("error", "message", "detail") if members.get(name)), "")
+    found = (members[name] for name in ("error", "message", "detail") if members.get(name))
+    return _message_in(next(found, ""), depth - 1)
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -5,6 +5,8 @@ waits. Text makes way for whatever comes after it. A tool call makes way once it
 that arrive interleaved come out one after the other; what is still unfinished at the end comes out then.
 """
 
+import re
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,13 +18,51 @@ from penstock_translation.openai_chat.names import client_id, with_extra
 Index = int | float | str | None
 """What servers number their calls with, if they do."""
 
+_MARKS = re.compile(r"""\\.?|["{}]""", re.DOTALL)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Input:
+    """Whether fragments are an object yet. Each is looked at once; all are decoded when the braces first match."""
+
+    def __init__(self, fragments: list[str]) -> None:
+        self._fragments = fragments
+        self._read = 0
+        self._depth = 0
+        self._quoted = self._escaped = self._whole = self._broken = False
+
+    @property
+    def complete(self) -> bool:
+        fresh = "".join(self._fragments[self._read :])
+        self._read = len(self._fragments)
+        self._follow(fresh)
+        if fresh and not fresh.isspace():
+            self._whole = self._depth == 0 and not self._broken and self._decodes()
+        return self._whole
+
+    def _follow(self, fresh: str) -> None:
+        marks = _MARKS.findall(fresh, int(self._escaped))
+        for mark in marks:
+            if mark == '"':
+                self._quoted = not self._quoted
+            elif not self._quoted and mark in "{}":
+                self._depth += 1 if mark == "{" else -1
+        if fresh:
+            self._escaped = marks[-1:] == ["\\"]  # what it escapes is in the next fragment
+
+    def _decodes(self) -> bool:
+        """What is not an object although the braces match never becomes one."""
+        try:
+            _OBJECT.decode("".join(self._fragments))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            self._broken = True
+        return not self._broken
 
 
 class _Run:
     """One block to be. `index` is its number once it is open; `sent` counts the fragments that have left."""
 
-    __slots__ = ("closed", "extra", "fragments", "id", "index", "kind", "name", "sent")
+    __slots__ = ("closed", "extra", "fragments", "id", "index", "input", "kind", "name", "sent")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
         self.kind: Literal["text", "thinking", "tool_use"] = kind
@@ -33,6 +73,7 @@ class _Run:
         self.fragments: list[str] = []
         self.sent = 0
         self.closed = False
+        self.input = _Input(self.fragments)
 
     @property
     def blank(self) -> bool:
@@ -40,15 +81,7 @@ class _Run:
 
     @property
     def complete(self) -> bool:
-        if self.kind != "tool_use":
-            return True
-        if not self.fragments or not self.fragments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            _OBJECT.decode("".join(self.fragments))
-        except msgspec.DecodeError:
-            return False
-        return True
+        return self.kind != "tool_use" or self.input.complete
 
 
 class Blocks:
@@ -60,9 +93,10 @@ class Blocks:
         self.calls = 0
         self._name_of = name_of
         self._new_id = new_id
-        self._queue: list[_Run] = []
+        self._queue: deque[_Run] = deque()
         self._opened = 0
-        self._calls: list[_Run] = []
+        self._last: _Run | None = None
+        self._by_id: dict[str, _Run] = {}
         self._by_index: dict[Index, _Run] = {}
         self._ids: set[str] = set()
 
@@ -87,12 +121,13 @@ class Blocks:
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
             run = _Run("tool_use")
-            self._calls.append(run)
+            self._last = run
             self._queue.append(run)
         elif run.closed or (name and arguments and run.complete):
             return  # a finished call once more
         self._by_index[index] = run
         run.id = run.id or id
+        self._by_id.setdefault(run.id, run)
         run.name = run.name or name
         run.extra = run.extra or extra
         if arguments:
@@ -106,11 +141,7 @@ class Blocks:
     def _find(self, index: Index, id: str) -> _Run | None:
         if index is not None:
             return self._by_index.get(index)
-        if id:
-            for run in self._calls:
-                if run.id == id:
-                    return run
-        return self._calls[-1] if self._calls else None
+        return (self._by_id.get(id) if id else None) or self._last
 
     def _advance(self, final: bool = False) -> None:
         queue = self._queue
@@ -120,13 +151,13 @@ class Blocks:
             if head.index < 0 and not self._open(head, final):
                 if not final and not (more and head.kind != "tool_use"):
                     return
-                del queue[0]
+                queue.popleft()
                 continue
             self._send(head)
             if not final and not (more and head.complete):
                 return
             self._close(head)
-            del queue[0]
+            queue.popleft()
 
     def _open(self, run: _Run, final: bool) -> bool:
         """Open a block unless something is missing: words that are not blank, or a call's name and id."""

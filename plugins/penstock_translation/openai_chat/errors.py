@@ -1,5 +1,6 @@
 """An upstream's errors as kinds: from an error answer, or from inside an answer that began as a success."""
 
+import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ from penstock_translation.complaint import Complaint, read_complaint
 from penstock_translation.limits import too_long
 from penstock_translation.masking import masked
 
+_LONGEST_WAIT = 86_400.0  # seconds
 _TIMEOUTS = (408, 504, 522, 524)  # the last two are Cloudflare's
 _OVERLOADS = (498, 503, 529)  # 498 is Groq's for a full flex tier
 
@@ -120,14 +122,22 @@ def _by_status(status: int, text: str, more: dict[str, Any]) -> GatewayError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait. A date counts from the answer's own date, so that nobody's clock has to be right."""
+    """Seconds to wait, a day at most; None for what is no number."""
+    seconds = _waiting(headers)
+    if seconds is None or not math.isfinite(seconds):
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT)
+
+
+def _waiting(headers: Mapping[str, str]) -> float | None:
+    """What the headers say. A date counts from the answer's own date, so that nobody's clock has to be right."""
     value = headers.get("retry-after", "").strip()
     try:
         if milliseconds := headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
+            return float(milliseconds) / 1000
         if not value or value.replace(".", "", 1).isdigit():
             return float(value) if value else None
         waiting = parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
-    return max(0.0, waiting.total_seconds())
+    return waiting.total_seconds()

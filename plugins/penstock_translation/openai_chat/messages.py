@@ -40,16 +40,15 @@ def _system(blocks: tuple[TextBlock, ...], quirks: ChatQuirks) -> list[Entry]:
 
 def _turns(messages: Iterable[Message], system_in_place: bool) -> list[Message]:
     """Consecutive turns of one side as one, which is what the Messages API takes them for."""
-    turns: list[Message] = []
+    turns: list[tuple[Message, list[Block]]] = []
     for message in messages:
         if message.role == "system" and not system_in_place:
             text = joined(message.content)
             message = Message("user", (TextBlock(f"<system>\n{text}\n</system>"),) if text else ())
-        if turns and message.role == turns[-1].role:
-            turns[-1] = Message(message.role, turns[-1].content + message.content)
-        else:
-            turns.append(message)
-    return turns
+        if not turns or message.role != turns[-1][0].role:
+            turns.append((message, []))
+        turns[-1][1].extend(message.content)
+    return [Message(first.role, tuple(content)) for first, content in turns]
 
 
 class _Conversation:

@@ -8,13 +8,15 @@ import base64
 import binascii
 import hashlib
 import re
+import string
 from collections.abc import Iterable
 
 import msgspec
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _ESCAPED = re.compile(r"(?:--[0-9a-f]{2})+")
-_CARRIER = re.compile(r"(.*?)--x([a-zA-Z0-9_-]+)")
+_ALLOWED = string.ascii_letters + string.digits + "_-"
+_CARRIER = "--x"
 _STRICT_BELOW = 16  # see ChatQuirks.tool_call_id_limit
 
 
@@ -61,20 +63,22 @@ def client_id(id: str) -> str:
 
 def with_extra(id: str, extra: bytes) -> str:
     """A client's call id that carries JSON for the way back: an id is the one thing that every client returns."""
-    return f"{id}--x{base64.urlsafe_b64encode(extra).decode().rstrip('=')}"
+    return f"{id}{_CARRIER}{base64.urlsafe_b64encode(extra).decode().rstrip('=')}"
 
 
 def split_extra(id: str) -> tuple[str, msgspec.Raw | None]:
     """A client's call id without what it carries, and that."""
-    found = _CARRIER.fullmatch(id)
-    if found is None:
+    clean = len(id.rstrip(_ALLOWED))  # from here on there is nothing but what base64 may consist of
+    at = id.find(_CARRIER, clean)  # the first: base64 may contain another
+    carried = id[at + len(_CARRIER) :]
+    if at < 0 or not carried:
         return id, None
     try:
-        extra = base64.urlsafe_b64decode(found[2] + "=" * (-len(found[2]) % 4))
+        extra = base64.urlsafe_b64decode(carried + "=" * (-len(carried) % 4))
         msgspec.json.decode(extra)
     except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
         return id, None  # an id that merely looks like it
-    return found[1], msgspec.Raw(extra)
+    return id[:at], msgspec.Raw(extra)
 
 
 def wire_id(id: str, limit: int) -> str:

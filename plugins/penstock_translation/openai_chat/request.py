@@ -61,8 +61,9 @@ def _response_format(schema: msgspec.Raw) -> dict[str, Any]:
 def _is_strict(schema: Any) -> bool:
     """Whether every object in a schema is closed and needs all its properties, as OpenAI's strict mode demands."""
     own = members(schema)
-    properties, required = members(own.get("properties")), items(own.get("required"))
+    properties = members(own.get("properties"))
+    required = {name for name in items(own.get("required")) if isinstance(name, str)}
     is_object = bool(properties) or own.get("type") == "object"
-    if is_object and not (own.get("additionalProperties") is False and all(name in required for name in properties)):
+    if is_object and not (own.get("additionalProperties") is False and required.issuperset(properties)):
         return False
     return all(map(_is_strict, own.values() or items(schema)))

@@ -1,0 +1,107 @@
+"""Chat Completions: what is large or hostile takes no more than linear time and breaks nothing."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from penstock import Message, Prompt, TextBlock, ToolInput
+from penstock_translation.openai_chat import ChatQuirks, OpenAIChat
+from penstock_translation.openai_chat.blocks import Blocks
+from penstock_translation.openai_chat.names import split_extra, with_extra
+from penstock_translation.openai_chat.request import render_body
+
+
+@contextmanager
+def quick(seconds: float = 1.0) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    assert time.perf_counter() - started < seconds
+
+
+def collected() -> Blocks:
+    return Blocks(lambda name: name, lambda: "made-up")
+
+
+def inputs(blocks: Blocks) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for event in blocks.events:
+        if isinstance(event, ToolInput):
+            found[event.index] = found.get(event.index, "") + event.json
+    return found
+
+
+@pytest.mark.parametrize("extra", [b"{}", '{"a":"\uff7e\u0104"}'.encode(), b'"' + "\ufc5f\ufc7f".encode() * 9 + b'"'])
+def test_what_an_id_carries_comes_back(extra: bytes) -> None:
+    assert split_extra(with_extra("call_1", extra)) == ("call_1", msgspec.Raw(extra))
+
+
+def test_an_id_cannot_be_made_expensive() -> None:
+    with quick():
+        for id in ("--x" * 20_000 + "!", "--x" * 20_000, "!" * 60_000):
+            assert split_extra(id) == (id, None)
+
+
+def test_a_schema_with_many_properties_is_quick() -> None:
+    names = [f"p{number}" for number in range(40_000)]
+    schema = {"type": "object", "properties": dict.fromkeys(names, {}), "required": [*names, 1, []]}
+    schema["additionalProperties"] = False
+    prompt = Prompt(output_schema=msgspec.Raw(json.dumps(schema).encode()))
+    with quick():
+        body = json.loads(render_body(prompt, "m", False, 0, ChatQuirks()))
+    assert body["response_format"]["json_schema"]["strict"] is True
+
+
+def test_many_turns_of_one_side_are_quick() -> None:
+    prompt = Prompt(messages=tuple(Message("user", (TextBlock("x"),)) for _ in range(40_000)))
+    with quick():
+        body = json.loads(render_body(prompt, "m", False, 0, ChatQuirks()))
+    assert len(body["messages"]) == 1
+
+
+@pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "9" * 400, "9" * 5000, "1e300", "999999999"])
+def test_a_wait_is_a_day_at_most(name: str, value: str) -> None:
+    wait = OpenAIChat().read_error(429, {name: value}, b"").retry_after
+    assert wait is None or 0 <= wait <= 86_400
+
+
+def test_a_date_beyond_all_years_is_no_wait() -> None:
+    headers = {"retry-after": f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT", "date": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    assert OpenAIChat().read_error(429, headers, b"").retry_after is None
+
+
+def test_a_call_in_many_pieces_is_quick() -> None:
+    blocks = collected()
+    with quick(2.0):
+        for index in 0, 1:  # the second makes the first one be looked at for its end
+            blocks.call(index, f"c{index}", "f", "{")
+        for _ in range(40_000):
+            blocks.call(0, "", "", '"a":{}')
+        blocks.finish()
+    assert inputs(blocks)[0] == "{" + '"a":{}' * 40_000
+
+
+def test_many_calls_known_by_their_ids_are_quick() -> None:
+    blocks = collected()
+    with quick(2.0):
+        for number in range(20_000):
+            blocks.call(None, f"c{number}", f"f{number}", "{")
+        for number in range(20_000):
+            blocks.call(None, f"c{number}", "", "}")
+        blocks.finish()
+    assert set(inputs(blocks).values()) == {"{}"}
+
+
+@pytest.mark.parametrize("text", ['{"a":{"b":1},"c":2}', r'{"a":"\\\"}{","b":"\\u007d\\\\"}', '{"a":"x y{"} '])
+def test_the_end_of_an_input_is_seen_however_it_is_cut(text: str) -> None:
+    for size in range(1, len(text) + 1):
+        blocks = collected()
+        for at in range(0, len(text), size):
+            blocks.call(0, "c", "", text[at : at + size]) if at else blocks.call(0, "c", "f", text[:size])
+            blocks.call(1, "d", "g" if not at else "", "{" if not at else " ")
+        assert inputs(blocks)[0] == text.rstrip() or inputs(blocks)[0] == text
+        assert 1 in inputs(blocks), "the second call is open, so the first one has ended"

@@ -340,3 +340,21 @@ def test_trouble_that_comes_back_is_reported_again(tmp_path: Path, caplog: pytes
         "request log logs/requests.jsonl"
     ] * 2
     plugin.shutdown(cast(Gateway, NOBODY))
+
+
+def test_half_a_surrogate_pair_loses_no_line(tmp_path: Path) -> None:
+    odd = answered()
+    odd.error = UpstreamFailed("half \ud83d of it")
+    assert logged(tmp_path, odd)["error"]["message"] == "half \ud83d of it"
+
+
+def test_what_an_upstream_calls_its_model_is_cut(tmp_path: Path) -> None:
+    odd = answered()
+    odd.served_model = "m" * 100_000
+    assert logged(tmp_path, odd)["served_model"] == "m" * 200
+
+
+def test_a_key_of_32_hexadecimal_digits_is_taken_out(tmp_path: Path) -> None:
+    odd = answered()
+    odd.error = UpstreamFailed(f"no such {'0123456789abcdef' * 2} here")
+    assert logged(tmp_path, odd)["error"]["message"] == "no such [redacted] here"

@@ -429,3 +429,17 @@ def test_a_pdf_cannot_be_made_expensive() -> None:
     for content in (bomb * 500, b"/ObjStm" * 1_000_000, b"/ObjStm stream\n" * 500_000, b"/Type" + b" " * 5_000_000):
         assert cost(DocumentBlock("application/pdf", base64.b64encode(content).decode())) < 2010
     assert time.perf_counter() - started < 5, "all together take about 0.3 s"
+
+
+def test_many_documents_share_what_may_be_unpacked() -> None:
+    bomb = b"/ObjStm stream\n" + zlib.compress(bytes(20_000_000), 9)
+    document = DocumentBlock("application/pdf", base64.b64encode(bomb).decode())
+    started = time.perf_counter()
+    count(Prompt(messages=(Message("user", (document,) * 1000),)), "gpt-5")
+    assert time.perf_counter() - started < 3, "it takes about 0.2 s; unpacking each takes 20 s"
+
+
+def test_the_name_of_a_model_cannot_be_made_expensive() -> None:
+    started = time.perf_counter()
+    count_text("x", "claude" * 20_000)
+    assert time.perf_counter() - started < 1

@@ -160,7 +160,6 @@ def test_the_routes() -> None:
         ("GET", "/v1/models", "list_models"),
         ("HEAD", "/", "probe"),
         ("GET", "/", "probe"),
-        ("GET", "/", "probe"),
         ("HEAD", "/api/hello", "probe"),
         ("GET", "/api/hello", "probe"),
     }

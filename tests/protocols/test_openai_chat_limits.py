@@ -47,8 +47,8 @@ def test_an_id_cannot_be_made_expensive() -> None:
 
 def test_a_schema_with_many_properties_is_quick() -> None:
     names = [f"p{number}" for number in range(40_000)]
-    schema = {"type": "object", "properties": dict.fromkeys(names, {}), "required": [*names, 1, []]}
-    schema["additionalProperties"] = False
+    properties: dict[str, object] = {name: {} for name in names}
+    schema = {"properties": properties, "required": [*names, 1, []], "additionalProperties": False}
     prompt = Prompt(output_schema=msgspec.Raw(json.dumps(schema).encode()))
     with quick():
         body = json.loads(render_body(prompt, "m", False, 0, ChatQuirks()))

@@ -129,11 +129,6 @@ class Catalogue:
 
     # ------------------------------------------------------------ protocols and presets
 
-    def protocol(self, name: str) -> ClientProtocol | UpstreamProtocol:
-        """The protocol of that name. Raises CatalogueError."""
-        protocol: ClientProtocol | UpstreamProtocol = self._instance(name)
-        return protocol
-
     def upstream_protocol(self, name: str) -> UpstreamProtocol:
         """The protocol for an upstream. Raises CatalogueError."""
         protocol = self._instance(name)
@@ -147,10 +142,6 @@ class Catalogue:
         if not isinstance(protocol, ClientProtocol):
             raise CatalogueError(f"protocol {name!r} is for upstreams only")
         return protocol
-
-    def protocol_names(self) -> list[str]:
-        """The names of all installed protocols, sorted."""
-        return sorted(self._points("penstock.protocols"))
 
     def _instance(self, name: str) -> Any:
         points = self._points("penstock.protocols")

@@ -115,8 +115,3 @@ def _frame(text: bytes) -> Frame | None:
 def write(name: str, data: bytes) -> bytes:
     """A frame with an event name. `data` must be one line, as compact JSON is."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
-
-
-def write_data(data: bytes) -> bytes:
-    """A frame without an event name."""
-    return b"data: %b\n\n" % data

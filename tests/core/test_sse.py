@@ -74,4 +74,4 @@ def test_cost_grows_with_the_bytes_not_with_their_square(stream: bytes) -> None:
 
 
 def test_written_frames_are_read_back() -> None:
-    assert read(sse.write("ping", b"{}") + sse.write_data(b"[DONE]")) == [(b"ping", b"{}"), (b"", b"[DONE]")]
+    assert read(sse.write("ping", b"{}") + sse.write("stop", b"[DONE]")) == [(b"ping", b"{}"), (b"stop", b"[DONE]")]

@@ -11,7 +11,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -20,13 +20,11 @@ from penstock.exchange import ModelInfo
 from penstock.options import schema_hook
 from penstock.plugin import Plugin
 from penstock.problems import suggest
-from penstock.protocol import ClientProtocol, UpstreamProtocol
+from penstock.protocol import AuthForm, ClientProtocol, UpstreamProtocol
 from penstock.store import Store
 from penstock.typed import convert
 
 _GROUPS = ("penstock.plugins", "penstock.protocols", "penstock.presets", "penstock.stores")
-
-AuthForm = Literal["x-api-key", "bearer", "api-key", "none"]
 
 
 class CatalogueError(ValueError):

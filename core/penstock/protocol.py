@@ -22,6 +22,10 @@ Operation = Literal["generate", "count_tokens", "list_models", "probe"]
 """What a client wants: an answer, a token count, the models on offer, or a sign of life."""
 
 
+AuthForm = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
+"""How a key travels to an upstream: in `authorization`, or in a header of that name."""
+
+
 class Route(NamedTuple):
     """An endpoint under the pipeline's path."""
 
@@ -39,12 +43,16 @@ class Answer(NamedTuple):
 
 
 class UpstreamRequest(msgspec.Struct):
-    """What goes to an upstream: a path below its base URL, headers without the credential, a body."""
+    """What goes to an upstream: a path below its base URL, headers without the credential, a body.
+
+    `dropped` says in words what the client has asked for and the upstream has no counterpart for.
+    """
 
     path: str
     body: bytes
     headers: dict[str, str]
     method: str = "POST"
+    dropped: tuple[str, ...] = ()
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -130,7 +138,7 @@ class UpstreamProtocol(ABC):
     """A format that upstreams serve."""
 
     name: ClassVar[str]
-    default_auth: ClassVar[Literal["x-api-key", "bearer", "api-key", "none"]] = "bearer"
+    default_auth: ClassVar[AuthForm] = "bearer"
     quirks: ClassVar[type[msgspec.Struct]]
     counts_tokens: ClassVar[bool] = False
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.catalogue import AuthForm, Catalogue, CatalogueError, Preset, PresetModel
+from penstock.catalogue import Catalogue, CatalogueError, Preset, PresetModel
 from penstock.document import Document
 from penstock.exchange import Upstream
 from penstock.options import Duration, Secret, decode_hook
 from penstock.problems import Problem, suggest
-from penstock.protocol import UpstreamProtocol
+from penstock.protocol import AuthForm, UpstreamProtocol
 from penstock.typed import convert
 
 

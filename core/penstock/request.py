@@ -85,13 +85,18 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A tool. `type` is empty for client tools with a schema, else the provider's name of a built-in one."""
+    """A tool. `type` is empty for client tools with a schema, else the provider's name of a built-in one.
+
+    A built-in tool that the client runs itself has the schema its provider has published. `options` is the whole of a
+    built-in tool's definition, as the client wrote it.
+    """
 
     name: str
     description: str = ""
     schema: msgspec.Raw = msgspec.Raw(b'{"type":"object","properties":{}}')
     type: str = ""
     strict: bool | None = None
+    options: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class ToolChoice(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ MISTAKES = {
     "{preset: zai, parameters: {region: eu}}": ["28: unknown parameter 'region'; there are: none"],
     f"{{{HOME}, key: 5}}": ["45: expected text, got int; quote it"],
     f"{{{HOME}, tiemout: 3, auth: basic, idle_timeout: soon}}": [
-        "58: 'basic' is not one of x-api-key, bearer, api-key, none",
+        "58: 'basic' is not one of bearer, x-api-key, api-key, x-goog-api-key, none",
         "79: expected a duration such as 30s, 10m or 1h30m, got 'soon'",
         "40: unknown option 'tiemout'; did you mean 'timeout'?",
     ],

@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from penstock_providers import presets
 from penstock_translation.anthropic import Quirks as AnthropicQuirks
-from penstock_translation.openai_chat.quirks import EFFORTS, ChatQuirks
+from penstock_translation.efforts import EFFORTS
+from penstock_translation.openai_chat.quirks import ChatQuirks
 
 Line = Annotated[str, Meta(min_length=1, pattern=r"^\S[^\n]*\S$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]

@@ -4,15 +4,17 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import msgspec
 import pytest
 
-from penstock import Message, Prompt, TextBlock, ToolInput
+from penstock import Message, Prompt, Target, TextBlock, ToolInput
+from penstock_translation.blocks import Blocks
 from penstock_translation.openai_chat import ChatQuirks, OpenAIChat
-from penstock_translation.openai_chat.blocks import Blocks
-from penstock_translation.openai_chat.names import split_extra, with_extra
-from penstock_translation.openai_chat.request import render_body
+from tests.protocols.golden import exchange_for
+
+CHAT = OpenAIChat()
 
 
 @contextmanager
@@ -20,6 +22,11 @@ def quick(seconds: float = 1.0) -> Iterator[None]:
     started = time.perf_counter()
     yield
     assert time.perf_counter() - started < seconds
+
+
+def rendered(prompt: Prompt) -> dict[str, Any]:
+    body = CHAT.render(exchange_for(CHAT, prompt), Target("up", "m"), ChatQuirks()).body
+    return cast("dict[str, Any]", json.loads(body))
 
 
 def collected() -> Blocks:
@@ -34,44 +41,33 @@ def inputs(blocks: Blocks) -> dict[int, str]:
     return found
 
 
-@pytest.mark.parametrize("extra", [b"{}", '{"a":"\uff7e\u0104"}'.encode(), b'"' + "\ufc5f\ufc7f".encode() * 9 + b'"'])
-def test_what_an_id_carries_comes_back(extra: bytes) -> None:
-    assert split_extra(with_extra("call_1", extra)) == ("call_1", msgspec.Raw(extra))
-
-
-def test_an_id_cannot_be_made_expensive() -> None:
-    with quick():
-        for id in ("--x" * 20_000 + "!", "--x" * 20_000, "!" * 60_000):
-            assert split_extra(id) == (id, None)
-
-
 def test_a_schema_with_many_properties_is_quick() -> None:
     names = [f"p{number}" for number in range(40_000)]
     properties: dict[str, object] = {name: {} for name in names}
     schema = {"properties": properties, "required": [*names, 1, []], "additionalProperties": False}
     prompt = Prompt(output_schema=msgspec.Raw(json.dumps(schema).encode()))
     with quick():
-        body = json.loads(render_body(prompt, "m", False, 0, ChatQuirks()))
+        body = rendered(prompt)
     assert body["response_format"]["json_schema"]["strict"] is True
 
 
 def test_many_turns_of_one_side_are_quick() -> None:
     prompt = Prompt(messages=tuple(Message("user", (TextBlock("x"),)) for _ in range(40_000)))
     with quick():
-        body = json.loads(render_body(prompt, "m", False, 0, ChatQuirks()))
+        body = rendered(prompt)
     assert len(body["messages"]) == 1
 
 
 @pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "9" * 400, "9" * 5000, "1e300", "999999999"])
 def test_a_wait_is_a_day_at_most(name: str, value: str) -> None:
-    wait = OpenAIChat().read_error(429, {name: value}, b"").retry_after
+    wait = CHAT.read_error(429, {name: value}, b"").retry_after
     assert wait is None or 0 <= wait <= 86_400
 
 
 def test_a_date_beyond_all_years_is_no_wait() -> None:
     headers = {"retry-after": f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT", "date": "Mon, 01 Jan 2024 00:00:00 GMT"}
-    assert OpenAIChat().read_error(429, headers, b"").retry_after is None
+    assert CHAT.read_error(429, headers, b"").retry_after is None
 
 
 def test_a_call_in_many_pieces_is_quick() -> None:

@@ -7,13 +7,12 @@ import msgspec
 
 from penstock import Decoder, Event, Exchange, GatewayError, Target, UpstreamFailed, UpstreamProtocol, UpstreamRequest
 from penstock_translation.complaint import read_complaint
+from penstock_translation.failures import answer_error
 from penstock_translation.openai_chat.answer import read_whole
 from penstock_translation.openai_chat.assembly import Assembly
-from penstock_translation.openai_chat.errors import answer_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.request import render_body
 from penstock_translation.openai_chat.stream import ChatDecoder
-from penstock_translation.sizes import output_limit
 
 __all__ = ["ChatQuirks", "OpenAIChat"]
 
@@ -26,14 +25,11 @@ class OpenAIChat(UpstreamProtocol):
 
     def render(self, exchange: Exchange, target: Target, quirks: Any) -> UpstreamRequest:
         """The request for a target. Raises InvalidRequest if the client's document is not a prompt."""
-        request = exchange.request
-        model = target.model or request.model
-        body = render_body(request.prompt, model, request.stream, output_limit(exchange, target), quirks)
         headers = {
             "content-type": "application/json",
-            "accept": "text/event-stream" if request.stream else "application/json",
+            "accept": "text/event-stream" if exchange.request.stream else "application/json",
         }
-        return UpstreamRequest("/chat/completions", body, headers)
+        return UpstreamRequest("/chat/completions", render_body(exchange, target, quirks), headers)
 
     def decoder(self, exchange: Exchange, wanted: frozenset[type] | None, quirks: Any) -> Decoder:
         """A decoder of every event: no client speaks this format, so no bytes are relayed."""
@@ -54,4 +50,4 @@ class OpenAIChat(UpstreamProtocol):
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         """An error answer as a kind."""
-        return answer_error(status, headers, body)
+        return answer_error(self.name, status, headers, body)

@@ -2,8 +2,8 @@
 
 from penstock import Event, UpstreamFailed
 from penstock_translation.complaint import read_complaint
+from penstock_translation.failures import inband_error
 from penstock_translation.openai_chat.assembly import Assembly
-from penstock_translation.openai_chat.errors import inband_error
 
 
 def read_whole(assembly: Assembly, body: bytes) -> list[Event]:

@@ -6,12 +6,13 @@ from typing import Any, Literal
 import msgspec
 
 from penstock import Event, Exchange, Finish, Overloaded, Ping, Start, StopReason, UpstreamFailed, Usage
-from penstock_translation.openai_chat.blocks import Blocks
-from penstock_translation.openai_chat.errors import inband_error
+from penstock_translation.blocks import Blocks
+from penstock_translation.failures import inband_error
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.shapes import Choice, Chunk, Delta, ToolCall, decode
 from penstock_translation.openai_chat.tools import tool_names
 from penstock_translation.openai_chat.usage import read_usage
+from penstock_translation.seals import maker_of, seal
 from penstock_translation.untyped import items, members, words
 
 _REASONS: dict[str, StopReason] = {
@@ -45,6 +46,7 @@ class Assembly:
         self._refused = False
         self._stops = prompt.stop
         self._keeps_extra = quirks.tool_extra_content
+        self._maker = maker_of(exchange)
         self._stop: str | None = None
         prefix, numbers = exchange.id.removeprefix("req_"), count()
         self._blocks = Blocks(tool_names(prompt, quirks).client, lambda: f"call_{prefix}_{next(numbers)}")
@@ -174,8 +176,10 @@ class Assembly:
         if function is not None:
             name, arguments = function.name or "", _arguments(function.arguments)
         self._size += len(name) + len(arguments)
-        extra = bytes(call.extra_content) if self._keeps_extra else b"null"
-        self._blocks.call(call.index, call.id or "", name, arguments, b"" if extra == b"null" else extra)
+        carried = ""
+        if self._keeps_extra and bytes(call.extra_content) != b"null":
+            carried = seal(self._maker, msgspec.json.encode({"extra_content": call.extra_content}))
+        self._blocks.call(call.index, call.id or "", name, arguments, carried)
 
     def _ending(self) -> Finish:
         reason = _REASONS.get(self.reason)

@@ -5,10 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-
-EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""All efforts that any vendor accepts, ascending."""
+from penstock_translation.efforts import Effort, ascending
 
 
 class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +73,7 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bool,
         Meta(
             description="Whether tool calls carry `extra_content` that must come back with them: thought signatures of "
-            "Google's Gemini 3 and later. They travel in the call's id."
+            "Google's Gemini 3 and later. They travel through the history as redacted thinking before the call."
         ),
     ] = False
     tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
@@ -85,5 +82,4 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = {}
 
     def __post_init__(self) -> None:
-        if list(self.efforts) != sorted(set(self.efforts), key=EFFORTS.index):
-            raise ValueError(f"efforts must ascend, without repeats, in the order {', '.join(EFFORTS)}")
+        ascending(self.efforts)

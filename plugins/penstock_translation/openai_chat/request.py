@@ -4,28 +4,34 @@ from typing import Any
 
 import msgspec
 
-from penstock import InvalidRequest, Prompt
+from penstock import Exchange, InvalidRequest, Prompt, Target
 from penstock_translation.openai_chat.messages import render_messages
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.openai_chat.thinking import thinking_fields
 from penstock_translation.openai_chat.tools import tool_fields, tool_names
+from penstock_translation.seals import maker_of
+from penstock_translation.sizes import output_limit
 from penstock_translation.untyped import items, members
 
 
-def render_body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> bytes:
-    """The JSON body. `output_limit` is the most tokens the model can write, 0 when unknown. Raises InvalidRequest."""
+def render_body(exchange: Exchange, target: Target, quirks: ChatQuirks) -> bytes:
+    """The JSON body of a request to `target`. Raises InvalidRequest if the client's document is not a prompt."""
     try:
-        return msgspec.json.encode(_body(prompt, model, stream, output_limit, quirks))
+        return msgspec.json.encode(_body(exchange, target, quirks))
     except UnicodeDecodeError as error:  # parts of the client's document are looked at here for the first time
         raise InvalidRequest(f"the request body is not UTF-8: {error}") from None
     except RecursionError:
         raise InvalidRequest("the request body is nested too deeply") from None
 
 
-def _body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
+def _body(exchange: Exchange, target: Target, quirks: ChatQuirks) -> dict[str, Any]:
+    prompt, stream = exchange.request.prompt, exchange.request.stream
     names = tool_names(prompt, quirks)
-    body: dict[str, Any] = {"model": model, "messages": render_messages(prompt, names, quirks)}
-    body |= _limits(prompt, output_limit, quirks)
+    body: dict[str, Any] = {
+        "model": target.model or exchange.request.model,
+        "messages": render_messages(prompt, names, maker_of(exchange, target), quirks),
+    }
+    body |= _limits(prompt, output_limit(exchange, target), quirks)
     body |= thinking_fields(prompt.thinking, quirks)
     body |= tool_fields(prompt, names, stream, quirks)
     if prompt.output_schema is not None:
@@ -39,7 +45,7 @@ def _body(prompt: Prompt, model: str, stream: bool, output_limit: int, quirks: C
     return body | quirks.extra_body
 
 
-def _limits(prompt: Prompt, output_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
+def _limits(prompt: Prompt, model_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
@@ -48,7 +54,7 @@ def _limits(prompt: Prompt, output_limit: int, quirks: ChatQuirks) -> dict[str, 
     }
     if prompt.max_tokens is not None:
         # An agent asks for what its own model could write, and 0 is Anthropic's way to fill a cache.
-        most = min(prompt.max_tokens, output_limit or prompt.max_tokens)
+        most = min(prompt.max_tokens, model_limit or prompt.max_tokens)
         fields[quirks.max_tokens_field] = max(1, most)
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -1,9 +1,9 @@
 """A Chat Completions stream as events, whatever pieces its bytes come in."""
 
 from penstock import Decoder, Failed, GatewayError, Piece, UpstreamFailed, sse
+from penstock_translation.failures import inband_error
 from penstock_translation.openai_chat.answer import read_whole
 from penstock_translation.openai_chat.assembly import Assembly
-from penstock_translation.openai_chat.errors import inband_error
 
 _DONE = b"[DONE]"
 _BROKE_OFF = "the upstream's stream broke off before the answer was complete"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from penstock import Prompt, Tool, ToolChoice
-from penstock_translation.openai_chat.names import ToolNames
+from penstock_translation.names import ToolNames
 from penstock_translation.openai_chat.quirks import ChatQuirks
 
 _SCHEMA = msgspec.json.Decoder(dict[str, msgspec.Raw])

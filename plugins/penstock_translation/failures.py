@@ -66,10 +66,10 @@ _REWORDED = (
 )
 
 
-def answer_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """An error answer as a kind. `headers` have lower-case names. Never raises."""
+def answer_error(protocol: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """An error answer in the format `protocol` as a kind. `headers` have lower-case names. Never raises."""
     complaint = read_complaint(body)
-    raw = RawError("openai-chat", status, headers, body)
+    raw = RawError(protocol, status, headers, body)
     retry = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
     return _error(status, complaint, raw=raw, retry_after=_retry_after(headers), should_retry=retry)
 

@@ -4,19 +4,12 @@ Nothing has to be remembered: a stand-in for a name follows from the name, and t
 A call id travels to the client in characters that every protocol allows and regains its own on the way back.
 """
 
-import base64
-import binascii
 import hashlib
 import re
-import string
 from collections.abc import Iterable
-
-import msgspec
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _ESCAPED = re.compile(r"(?:--[0-9a-f]{2})+")
-_ALLOWED = string.ascii_letters + string.digits + "_-"
-_CARRIER = "--x"
 _STRICT_BELOW = 16  # see ChatQuirks.tool_call_id_limit
 
 
@@ -61,29 +54,8 @@ def client_id(id: str) -> str:
     return _FOREIGN.sub(lambda found: "".join(f"--{byte:02x}" for byte in found[0].encode()), id)
 
 
-def with_extra(id: str, extra: bytes) -> str:
-    """A client's call id that carries JSON for the way back: an id is the one thing that every client returns."""
-    return f"{id}{_CARRIER}{base64.urlsafe_b64encode(extra).decode().rstrip('=')}"
-
-
-def split_extra(id: str) -> tuple[str, msgspec.Raw | None]:
-    """A client's call id without what it carries, and that."""
-    clean = len(id.rstrip(_ALLOWED))  # from here on there is nothing but what base64 may consist of
-    at = id.find(_CARRIER, clean)  # the first: base64 may contain another
-    carried = id[at + len(_CARRIER) :]
-    if at < 0 or not carried:
-        return id, None
-    try:
-        extra = base64.urlsafe_b64decode(carried + "=" * (-len(carried) % 4))
-        msgspec.json.decode(extra)
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
-        return id, None  # an id that merely looks like it
-    return id[:at], msgspec.Raw(extra)
-
-
 def wire_id(id: str, limit: int) -> str:
     """The upstream's spelling of a client's call id, or a digest if the id is not one the upstream would take."""
-    id, _ = split_extra(id)
     original = _ESCAPED.sub(_unescape, id)
     if limit < _STRICT_BELOW:
         return original if re.fullmatch(rf"[a-zA-Z0-9]{{{limit}}}", original) else _digest(id)[:limit]

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from penstock import BlockStart, BlockStop, Event, Text, Thinking, ToolInput, UpstreamFailed
-from penstock_translation.openai_chat.names import client_id, with_extra
+from penstock_translation.names import client_id
 
 Index = int | float | str | None
 """What servers number their calls with, if they do."""
@@ -62,13 +62,13 @@ class _Input:
 class _Run:
     """One block to be. `index` is its number once it is open; `sent` counts the fragments that have left."""
 
-    __slots__ = ("closed", "extra", "fragments", "id", "index", "input", "kind", "name", "sent")
+    __slots__ = ("closed", "fragments", "id", "index", "input", "kind", "name", "seal", "sent")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
         self.kind: Literal["text", "thinking", "tool_use"] = kind
         self.id = ""
         self.name = ""
-        self.extra = b""
+        self.seal = ""
         self.index = -1
         self.fragments: list[str] = []
         self.sent = 0
@@ -113,10 +113,10 @@ class Blocks:
         queue[-1].fragments.append(text)
         self._advance()
 
-    def call(self, index: Index, id: str, name: str, arguments: str, extra: bytes = b"") -> None:
+    def call(self, index: Index, id: str, name: str, arguments: str, seal: str = "") -> None:
         """A fragment of a tool call. Index, id and name may be missing; they are repeated by some servers.
 
-        `extra` is JSON that has to come back with the call.
+        `seal` has to come back with the call; it leaves before it, as the data of redacted thinking.
         """
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
@@ -129,7 +129,7 @@ class Blocks:
         run.id = run.id or id
         self._by_id.setdefault(run.id, run)
         run.name = run.name or name
-        run.extra = run.extra or extra
+        run.seal = run.seal or seal
         if arguments:
             run.fragments.append(arguments)
         self._advance()
@@ -172,6 +172,7 @@ class Blocks:
                 if run.blank:
                     return False
                 raise UpstreamFailed("the upstream sent a tool call without the name of a tool")
+            self._hand_over(run.seal)
             start = BlockStart(self._opened, "tool_use", self._name_of(run.name), self._unique(run))
             self.calls += 1
         run.index = self._opened
@@ -184,7 +185,12 @@ class Blocks:
         if not id or id in self._ids:
             id = self._new_id()
         self._ids.add(id)
-        return with_extra(id, run.extra) if run.extra else id
+        return id
+
+    def _hand_over(self, seal: str) -> None:
+        if seal:
+            self.events += [BlockStart(self._opened, "redacted_thinking", data=seal), BlockStop(self._opened)]
+            self._opened += 1
 
     def _send(self, run: _Run) -> None:
         fragments = run.fragments

@@ -1,0 +1,95 @@
+"""A conversation as upstreams demand it: the sides' turns joined, and every tool call answered directly after it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from penstock import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
+from penstock_translation.words import joined
+
+NO_RESULT = "(There is no result: the call was interrupted.)"
+"""What a model is told of a call whose result is missing."""
+
+EMPTY_RESULT = "(The result is empty.)"
+"""What a model is told of a result that holds nothing."""
+
+FAILED = "the tool failed without saying why"
+"""What a model is told of a failed call without words."""
+
+
+class Answered(NamedTuple):
+    """A tool call and its result, None if the conversation has none."""
+
+    call: ToolUseBlock
+    result: ToolResultBlock | None
+
+
+class Turn(NamedTuple):
+    """A turn of one side; each assistant turn with calls is followed by a `tool` turn with their `results` in order."""
+
+    role: Literal["user", "assistant", "system", "tool"]
+    content: tuple[Block, ...] = ()
+    results: tuple[Answered, ...] = ()
+
+
+def settled(messages: Iterable[Message], *, system_in_place: bool = True) -> Iterator[Turn]:
+    """The turns of a conversation, each of them with something in it.
+
+    A result without a call stays in its user turn, for the codec to put in words. System messages between a call and
+    its result come after the result; without `system_in_place` all of them become marked text of the user.
+    """
+    pending: list[ToolUseBlock] = []
+    held: list[Turn] = []
+    for turn in _joined(messages, system_in_place):
+        if turn.role == "system" and pending:
+            held.append(turn)
+            continue
+        if pending:
+            results, turn = _matched(pending, turn)
+            yield Turn("tool", results=results)
+            yield from held
+            pending, held = [], []
+        if turn.role == "assistant":
+            pending = [block for block in turn.content if isinstance(block, ToolUseBlock)]
+        if turn.content:
+            yield turn
+    if pending:
+        yield Turn("tool", results=tuple(Answered(call, None) for call in pending))
+    yield from held
+
+
+def result_text(result: ToolResultBlock | None, blocks: Iterable[Block]) -> str:
+    """What a result says in the words of its `blocks`, "" if it is fine and says nothing."""
+    if result is None:
+        return NO_RESULT
+    text = joined(blocks)
+    return f"Error: {text or FAILED}" if result.is_error else text
+
+
+def _joined(messages: Iterable[Message], system_in_place: bool) -> list[Turn]:
+    """Consecutive turns of one side as one, which is what the Messages API takes them for."""
+    turns: list[tuple[Literal["user", "assistant", "system"], list[Block]]] = []
+    for message in messages:
+        role, content = message.role, message.content
+        if role == "system" and not system_in_place:
+            text = joined(content)
+            role, content = "user", (TextBlock(f"<system>\n{text}\n</system>"),) if text else ()
+        if not turns or role != turns[-1][0]:
+            turns.append((role, []))
+        turns[-1][1].extend(content)
+    return [Turn(role, tuple(content)) for role, content in turns]
+
+
+def _matched(calls: list[ToolUseBlock], turn: Turn) -> tuple[tuple[Answered, ...], Turn]:
+    """The calls with their results out of the turn that follows, and the turn with what else is in it."""
+    waiting = Counter(call.id for call in calls if turn.role == "user")
+    found: dict[str, list[ToolResultBlock]] = {}
+    rest: list[Block] = []
+    for block in turn.content:
+        if isinstance(block, ToolResultBlock) and waiting[block.tool_use_id]:
+            waiting[block.tool_use_id] -= 1
+            found.setdefault(block.tool_use_id, []).append(block)
+        else:
+            rest.append(block)
+    results = tuple(Answered(call, found[call.id].pop(0) if found.get(call.id) else None) for call in calls)
+    return results, turn._replace(content=tuple(rest))

@@ -18,10 +18,15 @@ _T = TypeVar("_T")
 # ---------------------------------------------------------------- the neutral prompt
 
 
+CacheMark = Literal["", "5m", "1h"]
+"""That a provider should cache the prompt up to here, and for how long; "" for no mark."""
+
+
 class TextBlock(msgspec.Struct, frozen=True):
     """Plain text."""
 
     text: str
+    cache: CacheMark = ""
 
 
 class ImageBlock(msgspec.Struct, frozen=True):
@@ -30,6 +35,7 @@ class ImageBlock(msgspec.Struct, frozen=True):
     media_type: str = ""
     data: str = ""
     url: str = ""
+    cache: CacheMark = ""
 
 
 class DocumentBlock(msgspec.Struct, frozen=True):
@@ -40,6 +46,7 @@ class DocumentBlock(msgspec.Struct, frozen=True):
     url: str = ""
     text: str = ""
     title: str = ""
+    cache: CacheMark = ""
 
 
 class ToolUseBlock(msgspec.Struct, frozen=True):
@@ -48,6 +55,7 @@ class ToolUseBlock(msgspec.Struct, frozen=True):
     id: str
     name: str
     input: msgspec.Raw
+    cache: CacheMark = ""
 
 
 class ToolResultBlock(msgspec.Struct, frozen=True):
@@ -56,6 +64,7 @@ class ToolResultBlock(msgspec.Struct, frozen=True):
     tool_use_id: str
     content: tuple["Block", ...] = ()
     is_error: bool = False
+    cache: CacheMark = ""
 
 
 class ThinkingBlock(msgspec.Struct, frozen=True):
@@ -97,6 +106,7 @@ class Tool(msgspec.Struct, frozen=True):
     type: str = ""
     strict: bool | None = None
     options: msgspec.Raw = msgspec.Raw(b"{}")
+    cache: CacheMark = ""
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -130,6 +140,7 @@ class Prompt(msgspec.Struct, frozen=True):
     thinking: ThinkingControl = ThinkingControl()
     output_schema: msgspec.Raw | None = None
     user: str = ""
+    service_tier: str = ""
 
 
 # ---------------------------------------------------------------- the client's document

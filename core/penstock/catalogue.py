@@ -38,7 +38,6 @@ class PresetModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     name: str = ""
     context: int = 0
     output: int = 0
-    quirks: dict[str, Any] = {}
 
     def info(self, upstream: str, title: str) -> ModelInfo:
         """The model as plugins see it."""
@@ -65,6 +64,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     headers: dict[str, str] = {}
     models: tuple[PresetModel, ...] = ()
     quirks: dict[str, Any] = {}
+    model_quirks: dict[str, dict[str, Any]] = {}
     docs: str = ""
     notes: str = ""
     retired: str = ""

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
@@ -79,7 +80,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Where requests go, as plugins see it.
 
     `credential` says in words where its key comes from; `missing` what it lacks to be usable, "" when nothing.
-    `variables` are the environment variables in which a key is looked for.
+    `variables` are the environment variables in which a key is looked for. `model_quirks` are by name of a model, or
+    by pattern with `*` and `?`.
     """
 
     name: str
@@ -93,8 +95,11 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     model_quirks: Mapping[str, Any] = {}
 
     def quirks_of(self, model: str) -> Any:
-        """The protocol's quirks for one model."""
-        return self.model_quirks.get(model, self.quirks)
+        """The protocol's quirks for one model: those under its name, else under the longest pattern that fits."""
+        if model in self.model_quirks or not self.model_quirks:
+            return self.model_quirks.get(model, self.quirks)
+        fitting = [pattern for pattern in self.model_quirks if fnmatchcase(model, pattern)]
+        return self.model_quirks[max(fitting, key=len)] if fitting else self.quirks
 
 
 class Response:

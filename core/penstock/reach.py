@@ -29,6 +29,7 @@ class UpstreamFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     parameters: dict[str, str] = {}
     models: list[str | PresetModel] = []
     quirks: dict[str, Any] = {}
+    model_quirks: dict[str, dict[str, Any]] = {}
     connect_timeout: Duration = 10.0
     first_byte_timeout: Duration = 600.0
     idle_timeout: Duration = 300.0
@@ -175,7 +176,6 @@ class _Reader:
         models = tuple(PresetModel(id=m) if isinstance(m, str) else m for m in options.models) or preset.models
         title = preset.title or name
         quirks = self._quirks(protocol, {}, "quirks")
-        numbered = enumerate(models) if quirks is not None else ()
         return Upstream(
             name=name,
             protocol=protocol,
@@ -185,9 +185,7 @@ class _Reader:
             missing=credential.missing,
             variables=credential.variables,
             quirks=quirks,
-            model_quirks={
-                m.id: self._quirks(protocol, m.quirks, "models", n, "quirks") for n, m in numbered if m.quirks
-            },
+            model_quirks=self._model_quirks(protocol) if quirks is not None else {},
         )
 
     def _reach(self, protocol: UpstreamProtocol, key: Secret) -> Reach:
@@ -215,6 +213,16 @@ class _Reader:
         value, problems = convert(self._document, at, protocol.quirks, decode_hook(), merged, noun="quirk")
         self.problems += problems
         return value
+
+    def _model_quirks(self, protocol: UpstreamProtocol) -> dict[str, Any]:
+        """The quirks by name or pattern of a model, each on top of the upstream's."""
+        own, preset = self._options.model_quirks, self._preset.model_quirks
+        return {
+            pattern: self._quirks(
+                protocol, {**preset.get(pattern, {}), **own.get(pattern, {})}, "model_quirks", pattern
+            )
+            for pattern in {**preset, **own}
+        }
 
     def _credential(self) -> _Credential:
         options, preset = self._options, self._preset

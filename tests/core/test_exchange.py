@@ -89,6 +89,13 @@ def test_a_model_may_have_quirks_of_its_own() -> None:
     assert (upstream.quirks_of("any"), upstream.quirks_of("odd")) == ("usual", "its own")
 
 
+def test_the_name_of_a_model_beats_patterns_and_a_longer_pattern_a_shorter_one() -> None:
+    quirks = {"gpt-*": "family", "gpt-5*": "series", "gpt-5.5": "model", "*": "rest"}
+    upstream = Upstream(name="main", protocol=NOBODY, model_quirks=quirks)
+    seen = [upstream.quirks_of(model) for model in ("gpt-5.5", "gpt-5.4", "gpt-4.1", "glm-5")]
+    assert seen == ["model", "series", "family", "rest"]
+
+
 def test_a_response_keeps_its_own_headers() -> None:
     headers = {"x-cache": "hit"}
     response = Response([], headers=headers, status=201)

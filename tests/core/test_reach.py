@@ -56,7 +56,7 @@ MISTAKES = {
     ],
     f"{{{HOME}, quirks: {{count_token: true}}}}": ["49: unknown quirk 'count_token'; did you mean 'count_tokens'?"],
     f"{{{HOME}, quirks: {{count_tokens: 5}}}}": ["63: expected bool, got int"],
-    f"{{{HOME}, models: [{{id: m, quirks: {{novel: 1}}}}]}}": ["66: unknown quirk 'novel'; allowed: "],
+    f"{{{HOME}, model_quirks: {{m: {{novel: 1}}}}}}": ["59: unknown quirk 'novel'; allowed: "],
     f"{{{HOME}, models: [{{nme: m}}]}}": [
         "49: missing required option 'id'",
         "50: unknown option 'nme'; did you mean 'name'?",
@@ -180,9 +180,9 @@ def test_the_protocol_says_how_to_send_the_key_unless_told_otherwise() -> None:
 
 
 def test_quirks_of_a_model_go_over_those_of_its_upstream() -> None:
-    text = f"{{{HOME}, quirks: {{count_tokens: false}}, models: [{{id: odd, quirks: {{count_tokens: true}}}}, even]}}"
+    text = f"{{{HOME}, quirks: {{count_tokens: false}}, model_quirks: {{odd*: {{count_tokens: true}}}}}}"
     upstream = made(text).upstream
-    assert (upstream.quirks_of("odd").count_tokens, upstream.quirks_of("even").count_tokens) == (True, False)
+    assert (upstream.quirks_of("odd-1").count_tokens, upstream.quirks_of("even").count_tokens) == (True, False)
 
 
 def test_time_limits_are_seconds() -> None:

@@ -34,21 +34,21 @@ class Model(Strict):
     name: Line
     context: Positive | None = None
     output: Positive | None = None
-    quirks: dict[str, Any] = {}
 
 
 class Preset(Strict):
     """A provider that can be used."""
 
     title: Line
-    protocol: Literal["anthropic", "openai-chat"]
+    protocol: Literal["anthropic", "openai-chat", "openai-responses", "gemini"]
     url: str
-    auth: Literal["x-api-key", "bearer", "api-key", "none"]
+    auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
     parameters: list[Parameter] = []
     env: list[Variable] = []
     headers: dict[Name, Line] = {}
     models: Annotated[list[Model], Meta(max_length=8)] = []
     quirks: dict[str, Any] = {}
+    model_quirks: dict[str, dict[str, Any]] = {}
     docs: Annotated[str, Meta(pattern=r"^https://\S+$")] | None = None
     notes: Line | None = None
 
@@ -151,8 +151,7 @@ def quirks_of(preset: Preset) -> list[ChatQuirks | AnthropicQuirks]:
     """The quirks that hold for an unlisted model, then those of each listed one."""
     kind: type[ChatQuirks | AnthropicQuirks]
     kind = ChatQuirks if preset.protocol == "openai-chat" else AnthropicQuirks
-    own = [model.quirks for model in preset.models]
-    return [msgspec.convert(preset.quirks | quirks, kind) for quirks in [{}, *own]]
+    return [msgspec.convert(preset.quirks | quirks, kind) for quirks in [{}, *preset.model_quirks.values()]]
 
 
 def is_local(url: str) -> bool:

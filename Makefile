@@ -5,10 +5,12 @@ PY ?= python3 python3.14 python3.13 python3.12 python3.11
 UV ?= $(shell command -v uv 2>/dev/null)
 PIPELINE ?= pipelines/solo.yaml
 ARGS ?=
+MINUTES ?= 5
 
 VENV := .venv
 BIN := $(VENV)/bin
 AGENTS := .agents
+FUZZED := $(addprefix tests/protocols/test_, fuzz.py properties.py conversations.py)
 PIP := pip>=25.3
 PIN := -c constraints.txt --build-constraint constraints.txt
 
@@ -17,12 +19,12 @@ NEW_ENOUGH = import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.e
 PYTHON = $(shell for py in $(PY); do $$py -c '$(NEW_ENOUGH)' 2>/dev/null && break; done)
 TOO_OLD = Penstock needs Python 3.11 or newer and found none (tried: $(PY)). Name one: make PY=/path/to/python3
 
-.PHONY: help run test check docs bench tokens agents clean
+.PHONY: help run test check docs fuzz bench tokens agents clean
 .DELETE_ON_ERROR:
 
 help:  ## show this text
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
-	@echo 'Options: ARGS="..." for run, test and bench; PIPELINE=file.yaml; PY=/path/to/python3; UV= (use pip)'
+	@echo 'Options: ARGS="..." for run, test, fuzz and bench; MINUTES=5 for fuzz; PIPELINE=file.yaml; PY=/path/to/python3; UV= (use pip)'
 
 run: $(VENV)/.run  ## serve pipelines/solo.yaml, or PIPELINE
 	@$(BIN)/penstock serve $(PIPELINE) $(ARGS)
@@ -38,6 +40,10 @@ check: $(VENV)/.dev  ## format, lint and types (walls and docs are checked by th
 
 docs: $(VENV)/.dev  ## write the parts of docs/ that come from the code
 	@$(BIN)/python -m docs.generate
+
+fuzz: $(VENV)/.dev  ## throw made-up streams, answers and requests at the protocols for MINUTES=5
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	$(BIN)/python -m pytest -q -x --timeout 3600 --hypothesis-profile long $(FUZZED) $(ARGS) || exit 1; done
 
 bench: $(VENV)/.dev  ## measure what the gateway costs
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import report
+from benchmarks import codecs, report
 from benchmarks.processes import Server, free_port, load, running
 from benchmarks.report import Line, Round, Sample
 from benchmarks.traffic import WORKLOADS, Workload
@@ -43,6 +43,10 @@ def _sample(server: Server, workload: Workload, count: int) -> Sample:
 
 def _measure(rounds: int, share: float, only: str) -> Iterator[Line]:
     """All lines of the table. `share` scales the number of requests; `only` is a part of the workloads' titles."""
+    yield from codecs.lines(rounds, only)
+    workloads = {w: max(w.concurrency, round(w.requests * share)) for w in WORKLOADS if only in w.title}
+    if not workloads:
+        return
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         port = free_port()
@@ -52,7 +56,6 @@ def _measure(rounds: int, share: float, only: str) -> Iterator[Line]:
             with _pair(upstream, folder) as pair:
                 starts.append(pair)
         floor, gateway = stack.enter_context(_pair(upstream, folder))
-        workloads = {w: max(w.concurrency, round(w.requests * share)) for w in WORKLOADS if only in w.title}
         found: dict[Workload, list[Round]] = {workload: [] for workload in workloads}
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", file=sys.stderr)

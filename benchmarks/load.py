@@ -11,7 +11,8 @@ from typing import cast
 import msgspec
 import uvloop
 
-from benchmarks.traffic import TEXT, request
+from benchmarks.answers import TEXT
+from benchmarks.traffic import request
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n0\r\n\r\n"

@@ -12,8 +12,9 @@ from time import perf_counter, sleep
 
 import msgspec
 
+from benchmarks.answers import TEXTS
 from benchmarks.load import Seen
-from benchmarks.traffic import TEXTS, Workload, request
+from benchmarks.traffic import Workload, request
 
 _PATIENCE = 30.0  # seconds for a server to start
 

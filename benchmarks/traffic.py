@@ -1,17 +1,12 @@
-"""What travels in the benchmark: the workloads, their requests, and the upstream's answers as ready-made bytes."""
+"""What clients send in the benchmark: the workloads and their requests."""
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from benchmarks.answers import EVENTS
 
 PATH = "/v1/messages"
 KEY = "benchmark"  # its hash stands in keys.yaml
-EVENTS = 300
-TEXT = b"jumps over"  # what most events hold
-TEXTS = EVENTS - 5
-_BURST = 10  # events per write
-_GAP = 0.003  # seconds between writes
-
 _WORDS = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n"
 _CODE = 'def greet(name: str) -> str:\n    """Say \\"hello\\"."""\n    return f"hello {name}"\n'
 
@@ -27,25 +22,24 @@ class Workload(NamedTuple):
     bar: float = 1.5
 
 
+def _streams(title: str, name: str, bar: float) -> tuple[Workload, ...]:
+    """A stream event by event and in bursts, alone and with others."""
+    return (
+        Workload(f"{title}, paced", f"{name}-paced", 1, 2, EVENTS, bar),
+        Workload(f"{title}, paced", f"{name}-paced", 16, 32, EVENTS, bar),
+        Workload(f"{title}, burst", f"{name}-burst", 1, 20, EVENTS, bar),
+        Workload(f"{title}, burst", f"{name}-burst", 16, 160, EVENTS, bar),
+    )
+
+
 WORKLOADS = (
     Workload("message", "small", 1, 300),
     Workload("message", "small", 16, 1000),
-    Workload("stream, paced", "paced", 1, 2, EVENTS),
-    Workload("stream, paced", "paced", 16, 32, EVENTS),
-    Workload("stream, burst", "burst", 1, 20, EVENTS),
-    Workload("stream, burst", "burst", 16, 160, EVENTS),
-    Workload("translated, paced", "chat-paced", 1, 2, EVENTS, bar=2.0),
-    Workload("translated, paced", "chat-paced", 16, 32, EVENTS, bar=2.0),
-    Workload("translated, burst", "chat-burst", 1, 20, EVENTS, bar=2.0),
-    Workload("translated, burst", "chat-burst", 16, 160, EVENTS, bar=2.0),
+    *_streams("stream", "messages", 1.5),
+    *_streams("chat", "chat", 2.0),
+    *_streams("responses", "responses", 2.0),
+    *_streams("gemini", "gemini", 2.0),
 )
-
-
-class Answer(NamedTuple):
-    """An upstream's answer as the writes it arrives in, and the seconds between them."""
-
-    writes: Sequence[bytes]
-    gap: float = 0.0
 
 
 # ---------------------------------------------------------------- requests
@@ -103,76 +97,14 @@ def _tool(number: int) -> dict[str, Any]:
     return {"name": f"Tool{number}", "description": _WORDS * 14, "input_schema": schema}
 
 
-# ---------------------------------------------------------------- answers
-
-
-def answers() -> Mapping[bytes, Answer]:
-    """The upstream's answers by model name."""
-    return {
-        b"small": _whole(),
-        b"paced": _stream(_messages_events(), 1),
-        b"burst": _stream(_messages_events(), _BURST),
-        b"chat-paced": _stream(_chat_events(), 1),
-        b"chat-burst": _stream(_chat_events(), _BURST),
-    }
-
-
-def _message(content: list[dict[str, str]], reason: str | None) -> dict[str, Any]:
-    return {
-        "id": "msg_01",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude",
-        "content": content,
-        "stop_reason": reason,
-        "stop_sequence": None,
-        "usage": {"input_tokens": 12000, "cache_read_input_tokens": 100, "output_tokens": 1},
-    }
-
-
-def _whole() -> Answer:
-    body = _json(_message([{"type": "text", "text": _WORDS}], "end_turn"))
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_1\r\ncontent-length: %d\r\n\r\n"
-    return Answer([head % len(body) + body])
-
-
-def _stream(events: Sequence[bytes], per_write: int) -> Answer:
-    head = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_1\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
-    writes = [b"".join(events[start : start + per_write]) for start in range(0, len(events), per_write)]
-    chunks = [b"%x\r\n%b\r\n" % (len(data), data) for data in writes]
-    return Answer([head + chunks[0], *chunks[1:-1], chunks[-1] + b"0\r\n\r\n"], _GAP)
-
-
-def _messages_events() -> list[bytes]:
-    delta = {"type": "text_delta", "text": TEXT.decode()}
-    events: list[dict[str, Any]] = [
-        {"type": "message_start", "message": _message([], None)},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *({"type": "content_block_delta", "index": 0, "delta": delta} for _ in range(TEXTS)),
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 900}},
-        {"type": "message_stop"},
-    ]
-    return [b"event: %b\ndata: %b\n\n" % (event["type"].encode(), _json(event)) for event in events]
-
-
-def _chat_events() -> list[bytes]:
-    deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": TEXT.decode()} for _ in range(EVENTS - 3)]
-    chunks = [*(_chat_chunk(delta) for delta in deltas), _chat_chunk({}, "stop")]
-    usage = {"prompt_tokens": 12000, "completion_tokens": 900, "total_tokens": 12900}
-    frames = [_json(chunk) for chunk in [*chunks, _chat_chunk({}) | {"choices": [], "usage": usage}]]
-    frames[-1] += b"\n\ndata: [DONE]"  # not counted as an event
-    return [b"data: %b\n\n" % frame for frame in frames]
-
-
-def _chat_chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1760000000, "model": "bench"}
-    return {**head, "system_fingerprint": "fp_1", "choices": [choice]}
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+def session(times: int = 1) -> bytes:
+    """A request as Claude Code sends it in the middle of its work: 200 KB, 40 tools, 60 turns; or some times that."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": _WORDS * 10}]
+    for number in range(30 * times):
+        call = {"type": "tool_use", "id": f"toolu_{number}", "name": f"Tool{number % 40}", "input": {"path": "a.py"}}
+        thought = {"type": "thinking", "thinking": _WORDS * 3, "signature": "c2ln" * 100}
+        result = {"type": "tool_result", "tool_use_id": call["id"], "content": _CODE * 40}
+        messages.append({"role": "assistant", "content": [thought, {"type": "text", "text": "I look."}, call]})
+        messages.append({"role": "user", "content": [result]})
+    tools = [_tool(number) for number in range(40 * times)]
+    return json.dumps(_large("session") | {"tools": tools, "messages": messages}).encode()

@@ -8,10 +8,10 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.traffic import Answer, answers
+from benchmarks.answers import Answer, answers
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_MODEL = re.compile(rb'"model": ?"([a-z-]+)"')
+_MODEL = re.compile(rb'"model": ?"([a-z-]+)"|/models/([a-z-]+):')
 
 
 class Connection(asyncio.Protocol):
@@ -31,9 +31,9 @@ class Connection(asyncio.Protocol):
         if not end or length is None or len(body) < int(length[1]):
             return
         self._received = b""
-        model = _MODEL.search(body)
+        model = _MODEL.search(head) or _MODEL.search(body)
         assert model is not None
-        self._write(self._answers[model[1]], 0)
+        self._write(self._answers[model[1] or model[2]], 0)
 
     def _write(self, answer: Answer, number: int) -> None:
         if self._transport.is_closing():

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lower never imports upper at run time; a name that only annotations need may come from above.
 LAYERS = (
-    {"errors", "events", "sse"},
+    {"errors", "events", "money", "sse"},
     {"request", "protocol", "exchange", "store", "hookspecs", "validator", "deadlines"},
     {
         *("problems", "document", "typed", "options", "plugin", "catalogue"),
@@ -33,6 +33,7 @@ HOMES = {
     "pluggy": {"hookspecs", "plan"},
 }
 PLUGIN_LIBRARIES = {"msgspec"}
+OWN_LIBRARIES = {"penstock_redis": {"redis"}}  # what a plugin needs beyond that, as an extra
 SANS_IO = LAYERS[0] | {
     *("request", "protocol", "validator", "problems", "bind", "document", "typed", "penstock_translation"),
 }
@@ -123,7 +124,7 @@ def plugins_stand_alone(root: Path) -> Iterator[str]:
     init = root / "core/penstock/__init__.py"
     public = re.findall(r'^    "(\w+)",$', init.read_text("utf-8"), re.MULTILINE) if init.exists() else []
     for found in imports(root, "plugins"):
-        own = {found.part, *PLUGIN_LIBRARIES, *sys.stdlib_module_names}
+        own = {found.part, *PLUGIN_LIBRARIES, *OWN_LIBRARIES.get(found.part, ()), *sys.stdlib_module_names}
         is_public = found.module == "penstock" and found.name in ("", *public)
         if found.module.split(".")[0] not in own and not is_public:
             name = f"{found.module}.{found.name}".strip(".")

@@ -49,6 +49,7 @@ from penstock.exchange import (
     Upstream,
 )
 from penstock.hookspecs import hookimpl
+from penstock.money import DOLLAR, Cost, Money, Prices, format_money, parse_money
 from penstock.options import Duration, Secret, Targets, split_target
 from penstock.plugin import Clock, Fact, Gateway, Handler, Plugin
 from penstock.protocol import (
@@ -64,6 +65,7 @@ from penstock.protocol import (
 )
 from penstock.request import (
     Block,
+    CacheMark,
     DocumentBlock,
     ImageBlock,
     Message,
@@ -78,20 +80,23 @@ from penstock.request import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from penstock.store import Store
+from penstock.store import Store, StoreUnavailable, Take
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DOLLAR",
     "Answer",
     "Attempt",
     "Block",
     "BlockKind",
     "BlockStart",
     "BlockStop",
+    "CacheMark",
     "Citation",
     "ClientProtocol",
     "Clock",
+    "Cost",
     "Decoder",
     "Delta",
     "DocumentBlock",
@@ -111,6 +116,7 @@ __all__ = [
     "InvalidRequest",
     "Message",
     "ModelInfo",
+    "Money",
     "NotFound",
     "Opaque",
     "Operation",
@@ -121,6 +127,7 @@ __all__ = [
     "Piece",
     "Ping",
     "Plugin",
+    "Prices",
     "Principal",
     "Prompt",
     "PromptTooLong",
@@ -136,6 +143,8 @@ __all__ = [
     "StashKey",
     "StopReason",
     "Store",
+    "StoreUnavailable",
+    "Take",
     "Target",
     "Targets",
     "Text",
@@ -156,7 +165,9 @@ __all__ = [
     "UpstreamProtocol",
     "UpstreamRequest",
     "Usage",
+    "format_money",
     "hookimpl",
+    "parse_money",
     "split_target",
     "sse",
 ]

@@ -24,6 +24,9 @@ from penstock.protocol import AuthForm, ClientProtocol, UpstreamProtocol
 from penstock.store import Store
 from penstock.typed import convert
 
+MEMORY = ("memory", "memory:")
+"""The store that needs no url: the memory of the process."""
+
 _GROUPS = ("penstock.plugins", "penstock.protocols", "penstock.presets", "penstock.stores")
 
 
@@ -150,20 +153,28 @@ class Catalogue:
             )
         return _load(points[name])()
 
-    def check_store(self, url: str) -> None:
-        """Whether a store is there for the scheme of a url. Raises CatalogueError."""
-        scheme, points = url.partition(":")[0], self._points("penstock.stores")
-        if scheme != "memory" and scheme not in points:
-            raise CatalogueError(f"no store is installed for {scheme!r}; there are: {', '.join(['memory', *points])}")
+    def check_store(self, url: str, folder: Path) -> None:
+        """Whether there is a store for a url, and the url is one it can use. Raises CatalogueError."""
+        if url not in MEMORY:
+            self.store(url, folder)
 
-    def store(self, url: str) -> Store:
-        """The store that a url names by its scheme, other than memory. Raises CatalogueError."""
-        self.check_store(url)
-        make = _load(self._points("penstock.stores")[url.partition(":")[0]])
+    def store(self, url: str, folder: Path) -> Store:
+        """The store that a url names by its scheme, not yet opened; paths are below `folder`. Raises CatalogueError.
+
+        What makes it takes both, connects to nothing, and raises ValueError for a url that it cannot use.
+        """
+        scheme, points = url.partition(":")[0], self._points("penstock.stores")
+        if scheme not in points:
+            known = sorted(["memory", *points])
+            hint = suggest(scheme, known) or f"; there are: {', '.join(known)}"
+            raise CatalogueError(f"no store is installed for {scheme!r}{hint}")
+        make = _load(points[scheme])
         try:
-            store: Store = make(url)
+            store: Store = make(url, folder)
+        except ValueError as error:
+            raise CatalogueError(f"the store cannot be used: {error}") from None
         except Exception as error:
-            raise CatalogueError(f"the store cannot be opened: {reason(error)}") from error
+            raise CatalogueError(f"the store cannot be used: {reason(error)}") from error
         return store
 
     def preset(self, name: str) -> Preset:

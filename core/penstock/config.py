@@ -131,7 +131,7 @@ class _FilesReader:
         if options is None:
             return GatewayFile()
         try:
-            self.catalogue.check_store(options.store)
+            self.catalogue.check_store(options.store, file.parent)
         except CatalogueError as error:
             self.problem(document, ("store",), str(error))
         try:

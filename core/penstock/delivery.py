@@ -33,8 +33,7 @@ class Delivery:
         self._relay = relay
         self._clock = clock
         self._blame = blame
-        self._validator = Validator(sees_deltas=sees_deltas)
-        exchange.repairs = self._validator.repairs
+        self._validator = Validator(sees_deltas=sees_deltas, repairs=exchange.repairs)
         self.failure: GatewayError | None = None
 
     @property

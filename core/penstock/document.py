@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from penstock.problems import LINE_BREAK, SECRET, UNREADABLE, Path, Problem, Source, Spot, in_order
+from penstock.problems import LINE_BREAK, LOGIN, SECRET, UNREADABLE, Path, Problem, Source, Spot, in_order
 
 MAX_DEPTH = 50
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is seven times faster, not always built
@@ -159,11 +159,13 @@ class _Reader:
         return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
 
     def _veil(self, event: yaml.Event, path: Path) -> None:
-        """Hide a value, or an item of a list, whose key looks secret; a bare `${NAME}` tells nothing."""
+        """Hide a url with a login, and a value, or an item of a list, whose key looks secret, but no bare `${NAME}`."""
         named = next((step for step in reversed(path) if isinstance(step, str)), "")
-        if not SECRET.search(named) or not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
+        value = getattr(event, "value", "")
+        secret = SECRET.search(named) or LOGIN.search(value)
+        if not secret or not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
             return
-        variable = _VARIABLE.fullmatch(getattr(event, "value", ""))
+        variable = _VARIABLE.fullmatch(value)
         if not variable or not variable["name"] or variable["default"]:
             self._source.veils.append((_begin(event), _end(event)))
 

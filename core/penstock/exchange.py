@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.errors import Forbidden, GatewayError
 from penstock.events import Event, Usage
+from penstock.money import Cost, Prices
 from penstock.protocol import ClientProtocol, Operation, UpstreamProtocol, UpstreamRequest
 from penstock.request import Request
 
@@ -79,7 +80,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Where requests go, as plugins see it.
 
-    `credential` says in words where its key comes from; `missing` what it lacks to be usable, "" when nothing.
+    `preset` is the preset it was made of, "" if none. `credential` says in words where its key comes from; `missing`
+    what it lacks to be usable, "" when nothing.
     `variables` are the environment variables in which a key is looked for. `model_quirks` are by name of a model, or
     by pattern with `*` and `?`.
     """
@@ -87,6 +89,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     name: str
     protocol: UpstreamProtocol
     title: str = ""
+    preset: str = ""
     models: tuple[ModelInfo, ...] = ()
     credential: str = ""
     missing: str = ""
@@ -169,6 +172,7 @@ class Exchange:
         self.peer = peer
         self.upstreams = upstreams
         self.principal: Principal | None = None
+        self.prices: Prices | None = None
         self.targets: list[Target] = []
         self.attempts: list[Attempt] = []
         self.stash = Stash()
@@ -190,6 +194,15 @@ class Exchange:
     def attempt(self) -> Attempt | None:
         """The attempt under way, or the one that answered."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the answer costs by its usage so far; None if nobody knows prices or no upstream has used any tokens."""
+        attempt = self.attempt
+        if self.prices is None or attempt is None or self.usage == Usage():
+            return None
+        upstream, model = attempt.target.upstream, attempt.target.model or self.request.model
+        return self.prices.cost(upstream, model, self.usage, served=self.served_model)
 
     def identify(self, principal: Principal) -> None:
         """Say who is asking; the rest of the chain is that team's. Raises Forbidden for a second, other principal."""

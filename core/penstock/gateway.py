@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from penstock.catalogue import Catalogue, CatalogueError
+from penstock.catalogue import MEMORY, Catalogue
 from penstock.config import Files, GatewayFile, load, plugin_folder
 from penstock.document import Document
 from penstock.engine import Timing
@@ -19,7 +19,7 @@ from penstock.plan import Step, compile_plan
 from penstock.plugin import Gateway, Handler
 from penstock.problems import ConfigError, Problem
 from penstock.protocol import ClientProtocol, Operation
-from penstock.store import MemoryStore, Store
+from penstock.store import MemoryStore, Store, StoreUnavailable
 from penstock.typed import convert
 from penstock.watching import State, fingerprint, state
 
@@ -268,7 +268,7 @@ class Host:
     async def _new_generation(self) -> Generation:
         files = load(self._place, self._env)
         if self._store is None and not files.problems:
-            self._store = _open_store(files, self.clock)
+            self._store = await _open_store(files, self.clock)
         pipelines, problems = compile_all(files, self._store or MemoryStore(self.clock), self.clock)
         if self._public:
             problems += open_to_all(pipelines)
@@ -288,13 +288,20 @@ def compile_all(files: Files, store: Store, clock: Callable[[], float]) -> tuple
     return [pipeline for pipeline, _ in compiled if pipeline is not None], [*files.problems, *wrong]
 
 
-def _open_store(files: Files, clock: Callable[[], float]) -> Store:
-    if files.gateway.store in ("memory", "memory:"):
+async def _open_store(files: Files, clock: Callable[[], float]) -> Store:
+    """The store of gateway.yaml; one that is away for now is no reason not to start. Raises ConfigError."""
+    url, document = files.gateway.store, files.gateway_document
+    if url in MEMORY:
         return MemoryStore(clock)
+    store = files.catalogue.store(url, Path(document.name).parent)  # loading the files has shown that this works
     try:
-        return files.catalogue.store(files.gateway.store)
-    except CatalogueError as error:
-        raise ConfigError([files.gateway_document.problem(("store",), str(error))]) from None
+        await store.open()
+    except StoreUnavailable as error:
+        log.warning("the store is away; until it is back, plugins do without or refuse: %s", error)
+    except ValueError as error:
+        await store.close()
+        raise ConfigError([document.problem(("store",), f"the store cannot be used: {error}")]) from None
+    return store
 
 
 def open_to_all(pipelines: Iterable[Pipeline]) -> list[Problem]:

@@ -1,10 +1,11 @@
-"""Types for plugin options and files: Duration, Secret, Targets, and how YAML values become them."""
+"""Types for plugin options and files: Duration, Money, Secret, Targets, and how YAML values become them."""
 
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from penstock.exchange import Target
+from penstock.money import Money, parse_money
 from penstock.problems import suggest
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -80,6 +81,8 @@ def decode_hook(upstreams: Iterable[str] = ()) -> Callable[[type, Any], Any]:
     def decode(kind: type, value: Any) -> Any:
         if kind is Duration:
             return Duration(parse_duration(value))
+        if kind is Money:
+            return Money(parse_money(value))
         if kind is Secret:
             if not isinstance(value, str):
                 raise ValueError(f"expected text, got {type(value).__name__}; quote it")
@@ -98,6 +101,8 @@ def schema_hook(kind: type) -> dict[str, Any]:
     """The JSON Schema of our types, for editors."""
     if kind is Duration:
         return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d"}]}
+    if kind is Money:
+        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\$?\s*\d"}]}
     if kind is Secret:
         return {"type": "string"}
     if kind is Targets:

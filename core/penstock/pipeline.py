@@ -15,6 +15,7 @@ from penstock.upstream import Pool
 _PROVIDERS = {
     "principal": "auth",
     "targets": "models",
+    "prices": "prices",
 }  # for messages: the built-in step that provides a fact
 
 

@@ -14,8 +14,8 @@ from penstock.store import Store
 
 T = TypeVar("T")
 
-Fact = Literal["principal", "targets"]
-"""What an exchange lacks at the start and a step can provide: who is asking, and where to go."""
+Fact = Literal["principal", "targets", "prices"]
+"""What an exchange lacks at the start and a step can provide: who is asking, where to go, and what tokens cost."""
 
 
 class Clock(Protocol):

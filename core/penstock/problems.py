@@ -16,6 +16,7 @@ SECRET = re.compile(
     r"keys?(?![a-z])|^tokens?$|token(?![a-z])|secret|passw|passphrase|authorization|credential|cookie|bearer",
     re.IGNORECASE,
 )
+LOGIN = re.compile(r"://\S*@")  # a url with a user, and perhaps a password
 _KEY_IN_LINE = re.compile(r"""([\w.-]+)["']?\s*:""")
 _LONG = 8  # an environment value of this length is hidden wherever it turns up, a shorter one near its place
 

@@ -180,6 +180,7 @@ class _Reader:
             name=name,
             protocol=protocol,
             title=title,
+            preset=options.preset,
             models=tuple(model.info(name, title) for model in models),
             credential=credential.source,
             missing=credential.missing,

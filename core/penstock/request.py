@@ -6,7 +6,7 @@ are made on first use only, when a plugin looks inside or another protocol has t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -145,6 +145,12 @@ class Prompt(msgspec.Struct, frozen=True):
 
 # ---------------------------------------------------------------- the client's document
 
+WritePrompt = Callable[[Mapping[str, msgspec.Raw], Prompt, Prompt], Mapping[str, bytes | None]]
+"""Writes a prompt: the document's top-level fields, the prompt read from them, and the new one that they shall say.
+
+Gives the fields to replace, as JSON; None removes one.
+"""
+
 
 class Request:
     """One request as its client wrote it, with the few verbs that change it."""
@@ -154,16 +160,19 @@ class Request:
         body: bytes,
         read_prompt: Callable[[bytes], Prompt],
         *,
+        write_prompt: WritePrompt | None = None,
         model: str | None = None,
         session: str = "",
     ) -> None:
-        """`body` is the JSON document; `read_prompt` belongs to the client's protocol; `session` names the agent's.
+        """`body` is the JSON document; `session` names the agent's.
 
+        `read_prompt` and `write_prompt` belong to the client's protocol; without the latter, prompts are only read.
         `model` is given when the document does not name it. Raises InvalidRequest unless the body is a JSON object
         and the model is known.
         """
         self._original = body
         self._read_prompt = read_prompt
+        self._write_prompt = write_prompt
         self._prompt: Prompt | None = None
         self._edits: dict[str, bytes | None] = {}
         self.fields = _fields(body)
@@ -187,7 +196,7 @@ class Request:
     def model(self, name: str) -> None:
         if name != self._model:
             self._model = name
-            self.set("model", name)
+            self._edits["model"] = msgspec.json.encode(name)
 
     @property
     def prompt(self) -> Prompt:
@@ -195,6 +204,24 @@ class Request:
         if self._prompt is None:
             self._prompt = self._read_prompt(self.body)
         return self._prompt
+
+    @prompt.setter
+    def prompt(self, prompt: Prompt) -> None:
+        """Have the document say `prompt`. It is edited where the two differ; the same objects keep the client's bytes.
+
+        Raises TypeError if the client's protocol cannot write prompts, or not what is new in this one.
+        """
+        if self._write_prompt is None:
+            raise TypeError("the prompt cannot be changed: the client's protocol only reads prompts")
+        old = self.prompt
+        for name, value in self._write_prompt(self._fields(), old, prompt).items():
+            if value is None:
+                self.drop(name)
+            else:
+                self._edits[name] = value
+        if prompt.max_tokens != old.max_tokens:
+            self.max_tokens = prompt.max_tokens
+        self._prompt = prompt
 
     @property
     def body(self) -> bytes:
@@ -216,6 +243,10 @@ class Request:
         if name in self.fields or name in self._edits:
             self._edits[name] = None
             self._prompt = None
+
+    def _fields(self) -> dict[str, msgspec.Raw]:
+        """The top-level fields as they are now."""
+        return _merged(self.fields, self._edits)
 
     def _value(self, name: str, kind: type[_T]) -> _T | None:
         raw = self.fields.get(name)
@@ -251,7 +282,7 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
 def _edited(body: bytes, fields: dict[str, msgspec.Raw], spans: _Spans, edits: dict[str, bytes | None]) -> bytes:
     """`body` with top-level members replaced, removed (None) or added; everything else keeps its bytes."""
     if not fields or None in edits.values():
-        return _rewritten(fields, edits)
+        return msgspec.json.encode(_merged(fields, edits))
     out, position, added = [], 0, {}
     for name, value in edits.items():
         if name not in spans:
@@ -288,11 +319,11 @@ def _spans(body: bytes, fields: dict[str, msgspec.Raw]) -> _Spans:
     return spans
 
 
-def _rewritten(fields: dict[str, msgspec.Raw], edits: dict[str, bytes | None]) -> bytes:
-    merged: dict[str, msgspec.Raw] = dict(fields)
+def _merged(fields: dict[str, msgspec.Raw], edits: dict[str, bytes | None]) -> dict[str, msgspec.Raw]:
+    merged = dict(fields)
     for name, value in edits.items():
         if value is None:
             merged.pop(name, None)
         else:
             merged[name] = msgspec.Raw(value)
-    return msgspec.json.encode(merged)
+    return merged

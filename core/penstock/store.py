@@ -1,16 +1,61 @@
-"""Shared state in five verbs, and the store that lives in this process's memory."""
+"""What exchanges share: values, counters, token buckets and leases; and the store in this process's memory."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
 
+class StoreUnavailable(Exception):
+    """The store could not be reached, or did not answer in time. Whether it has done what was asked is unknown.
+
+    The message is one short sentence for the log. What is to happen now is for the plugin to say: refuse or allow.
+    """
+
+
+class Take(NamedTuple):
+    """So much out of one token bucket, which holds `capacity` and refills by `rate` a second.
+
+    Both are above 0. A bucket that nobody has touched is full; one that was charged more than it held is in debt.
+    """
+
+    key: str
+    capacity: float
+    rate: float
+    amount: float
+
+    def level(self, before: float, seconds: float) -> float:
+        """What the bucket holds `seconds` after it held `before`."""
+        return min(self.capacity, before + max(0.0, seconds) * self.rate)
+
+    def wait(self, level: float) -> float:
+        """Seconds until a bucket at `level` can give the amount, 0 for now. More than it can hold needs a full one."""
+        missing = min(self.amount, self.capacity) - level
+        return 0.0 if missing <= self.capacity * 1e-9 else missing / self.rate  # who waited as told is not sent off
+
+    def rest(self, level: float) -> float:
+        """What is left of `level` without the amount."""
+        return min(self.capacity, level - self.amount)
+
+    def refill(self, level: float) -> float:
+        """Seconds until a bucket at `level` is full, and thereby like one that nobody has touched."""
+        return (self.capacity - level) / self.rate
+
+
 class Store(ABC):
-    """What several exchanges, and perhaps several processes, share. Keys are strings; times are in seconds."""
+    """What several exchanges, and perhaps several processes, share. Keys are strings; times are in seconds.
+
+    The value, the bucket and the leases of a key have nothing to do with each other. Every verb is atomic, `clear` is
+    not, and every verb raises StoreUnavailable when the store is away.
+    """
+
+    async def open(self) -> None:
+        """Make ready. Raises ValueError if that can never work, StoreUnavailable if it may yet."""
 
     @abstractmethod
     async def get(self, key: str, type: Any) -> Any:
@@ -22,26 +67,48 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, key: str) -> None:
-        """Forget a value; no error if there is none."""
+        """Forget the value, the bucket and the leases of a key; no error if there are none."""
+
+    @abstractmethod
+    async def clear(self, prefix: str) -> int:
+        """As `delete` for every key that begins with `prefix`. Returns how many values there were."""
 
     @abstractmethod
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
         """Add to a number (0 if missing) and return the total. `ttl` starts with the first add."""
 
     @abstractmethod
-    async def take(self, key: str, capacity: float, rate: float, amount: float) -> float:
-        """Take from a token bucket that holds `capacity` and refills by `rate` a second.
+    async def take(self, takes: Sequence[Take]) -> float:
+        """Take from all these buckets or from none. Each key may stand once, amounts are not negative.
 
-        Returns 0 when taken, else the seconds until `amount` could be taken (then nothing was). An amount above the
-        capacity needs a full bucket; a negative amount gives back; settling a higher use than reserved may leave debt.
+        Returns 0 when taken, else the seconds until every bucket could give its amount. An amount above the capacity
+        needs a full bucket and leaves it in debt; an amount of 0 needs one without debt.
         """
+
+    @abstractmethod
+    async def settle(self, takes: Sequence[Take]) -> None:
+        """Charge what was used beyond what was taken, or give back, as a negative amount, what was not used.
+
+        May leave debt, which later takes wait for; never more than the capacity. Each key may stand once.
+        """
+
+    @abstractmethod
+    async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
+        """Take or renew one of `limit` leases; False if others hold them all.
+
+        A lease ends after `ttl` seconds unless the same holder asks again, so nothing leaks when a process dies.
+        """
+
+    @abstractmethod
+    async def release(self, key: str, holder: str) -> None:
+        """Give a lease back; no error if it has ended."""
 
     async def close(self) -> None:
         """Release connections, if there are any."""
 
 
 class PrefixedStore(Store):
-    """A part of another store, so that two steps cannot meet."""
+    """A part of another store, so that two steps cannot meet. Raises ValueError for what no store can do."""
 
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
@@ -56,66 +123,175 @@ class PrefixedStore(Store):
     async def delete(self, key: str) -> None:
         await self._store.delete(self._prefix + key)
 
+    async def clear(self, prefix: str) -> int:
+        return await self._store.clear(self._prefix + prefix)
+
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
+        if not math.isfinite(amount):
+            raise ValueError(f"cannot add {amount} to {key!r}")
         return await self._store.add(self._prefix + key, amount, ttl)
 
-    async def take(self, key: str, capacity: float, rate: float, amount: float) -> float:
-        return await self._store.take(self._prefix + key, capacity, rate, amount)
+    async def take(self, takes: Sequence[Take]) -> float:
+        if negative := [take for take in takes if take.amount < 0]:
+            raise ValueError(f"cannot take a negative amount: {negative[0]}; give back with settle")
+        return await self._store.take(self._placed(takes))
+
+    async def settle(self, takes: Sequence[Take]) -> None:
+        await self._store.settle(self._placed(takes))
+
+    async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
+        if not 0 < ttl < math.inf:
+            raise ValueError(f"a lease of {key!r} must end after some seconds, not {ttl}")
+        return await self._store.hold(self._prefix + key, limit, holder, ttl)
+
+    async def release(self, key: str, holder: str) -> None:
+        await self._store.release(self._prefix + key, holder)
+
+    def _placed(self, takes: Sequence[Take]) -> list[Take]:
+        for take in takes:
+            if not (0 < take.capacity < math.inf and 0 < take.rate < math.inf and math.isfinite(take.amount)):
+                raise ValueError(f"not a bucket, or not an amount: {take}")
+        if len({take.key for take in takes}) < len(takes):
+            raise ValueError(f"each bucket may stand once: {takes}")
+        return [Take(self._prefix + key, capacity, rate, amount) for key, capacity, rate, amount in takes]
 
 
-class _Entry(NamedTuple):
-    value: bytes
-    expires: float | None
+class _Entry(NamedTuple, Generic[T]):
+    value: T
+    expires: float
+    size: int
+
+
+class _Shelf(Generic[T]):
+    """Entries that expire, within a bound: the oldest written make room."""
+
+    def __init__(self, clock: Callable[[], float], room: int) -> None:
+        self._clock = clock
+        self._room = room
+        self._used = 0
+        self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
+        self._round: Iterator[str] = iter(())
+
+    def get(self, key: str) -> _Entry[T] | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires <= self._clock():
+            self.drop(key)
+            return None
+        return entry
+
+    def put(self, key: str, value: T, expires: float, size: int = 1) -> None:
+        self.drop(key)
+        if size <= self._room:
+            self._entries[key] = _Entry(value, expires, size)
+            self._used += size
+        while self._used > self._room:
+            self._used -= self._entries.popitem(last=False)[1].size
+        self._look_around()
+
+    def drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        self._used -= 0 if entry is None else entry.size
+
+    def clear(self, prefix: str) -> int:
+        found = [key for key in self._entries if key.startswith(prefix)]
+        count = sum(self.get(key) is not None for key in found)
+        for key in found:
+            self.drop(key)
+        return count
+
+    def _look_around(self) -> None:
+        """Look at two entries in passing, so that what has expired goes even if nobody asks for it."""
+        for _ in range(2):
+            key = next(self._round, None)
+            if key is None:
+                self._round = iter(list(self._entries))
+                return
+            self.get(key)
 
 
 class MemoryStore(Store):
     """State of one process; gone when it ends. Values are kept encoded, so nobody can change them from outside."""
 
-    def __init__(self, clock: Callable[[], float], capacity: int = 100_000) -> None:
-        """`clock` gives seconds and never goes back; beyond `capacity` entries the oldest written are dropped."""
+    def __init__(self, clock: Callable[[], float], room: int = 256 * 1024 * 1024, count: int = 250_000) -> None:
+        """`clock` gives seconds and never goes back.
+
+        Beyond `room` bytes of values, and `count` of counters, of buckets and of leased keys, the oldest written go.
+        """
         self._clock = clock
-        self._capacity = capacity
-        self._entries: dict[str, _Entry] = {}
-        self._buckets: dict[str, tuple[float, float]] = {}  # level, when
+        self._values: _Shelf[bytes] = _Shelf(clock, room)
+        self._numbers: _Shelf[float] = _Shelf(clock, count)  # apart, lest a cache push counters out
+        self._buckets: _Shelf[tuple[float, float]] = _Shelf(clock, count)  # level, when
+        self._leases: _Shelf[dict[str, float]] = _Shelf(clock, count)  # holder: when it ends
+        self._shelves: tuple[_Shelf[Any], ...] = (self._values, self._numbers, self._buckets, self._leases)
 
     async def get(self, key: str, type: Any) -> Any:
-        entry = self._live(key)
-        return None if entry is None else msgspec.json.decode(entry.value, type=type)
+        if (entry := self._values.get(key)) is not None:
+            return msgspec.json.decode(entry.value, type=type)
+        number = self._numbers.get(key)
+        return None if number is None else msgspec.json.decode(b"%.17g" % number.value, type=type)
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        self._put(key, value, None if ttl is None else self._clock() + ttl)
+        data = msgspec.json.encode(value)
+        self._numbers.drop(key)
+        self._values.put(key, data, self._end(ttl), len(key) + len(data) + 200)
 
     async def delete(self, key: str) -> None:
-        self._entries.pop(key, None)
-        self._buckets.pop(key, None)
+        for shelf in self._shelves:
+            shelf.drop(key)
+
+    async def clear(self, prefix: str) -> int:
+        values, numbers, *_ = [shelf.clear(prefix) for shelf in self._shelves]
+        return values + numbers
 
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
-        entry = self._live(key)
-        if entry is None:
-            total, expires = amount, None if ttl is None else self._clock() + ttl
-        else:
+        total, expires = float(amount), self._end(ttl)
+        if (number := self._numbers.get(key)) is not None:
+            total, expires = number.value + amount, number.expires
+        elif (entry := self._values.get(key)) is not None:
             total, expires = msgspec.json.decode(entry.value, type=float) + amount, entry.expires
-        self._put(key, total, expires)
+            self._values.drop(key)
+        self._numbers.put(key, total, expires)
         return total
 
-    async def take(self, key: str, capacity: float, rate: float, amount: float) -> float:
-        now = self._clock()
-        level, then = self._buckets.get(key, (capacity, now))
-        level = min(capacity, level + (now - then) * rate)
-        need = min(amount, capacity)
-        wait = 0.0 if level >= need or amount <= 0 else (need - level) / rate
-        self._buckets[key] = (level if wait else min(capacity, level - amount), now)
+    async def take(self, takes: Sequence[Take]) -> float:
+        levels = [self._level(take) for take in takes]
+        wait = max(map(Take.wait, takes, levels), default=0.0)
+        if not wait:
+            self._charge(takes, levels)
         return wait
 
-    def _live(self, key: str) -> _Entry | None:
-        entry = self._entries.get(key)
-        if entry is not None and entry.expires is not None and entry.expires <= self._clock():
-            del self._entries[key]
-            return None
-        return entry
+    async def settle(self, takes: Sequence[Take]) -> None:
+        self._charge(takes, [self._level(take) for take in takes])
 
-    def _put(self, key: str, value: Any, expires: float | None) -> None:
-        self._entries.pop(key, None)
-        self._entries[key] = _Entry(msgspec.json.encode(value), expires)
-        while len(self._entries) > self._capacity:
-            del self._entries[next(iter(self._entries))]
+    async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
+        now = self._clock()
+        entry = self._leases.get(key)
+        held = {} if entry is None else {who: end for who, end in entry.value.items() if end > now}
+        if holder not in held and len(held) >= limit:
+            return False
+        held[holder] = now + ttl
+        self._leases.put(key, held, max(held.values()))
+        return True
+
+    async def release(self, key: str, holder: str) -> None:
+        entry = self._leases.get(key)
+        if entry is not None:
+            entry.value.pop(holder, None)
+            if not entry.value:
+                self._leases.drop(key)
+
+    def _end(self, ttl: float | None) -> float:
+        return math.inf if ttl is None else self._clock() + ttl
+
+    def _level(self, take: Take) -> float:
+        entry = self._buckets.get(take.key)
+        if entry is None:
+            return take.capacity
+        level, then = entry.value
+        return take.level(level, self._clock() - then)
+
+    def _charge(self, takes: Sequence[Take], levels: Sequence[float]) -> None:
+        now = self._clock()
+        for take, level in zip(takes, levels, strict=True):
+            rest = take.rest(level)
+            self._buckets.put(take.key, (rest, now), now + take.refill(rest))

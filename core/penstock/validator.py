@@ -75,12 +75,13 @@ class _Block:
 class Validator:
     """Checks one answer. What needs no repair leaves as the very object that came."""
 
-    def __init__(self, sees_deltas: bool = True) -> None:
+    def __init__(self, sees_deltas: bool = True, repairs: dict[str, int] | None = None) -> None:
         """`sees_deltas` is False when increments may be relayed as bytes, past this validator.
 
-        Then indexes stay as they came, several blocks may be open at once, and tool input is not looked at.
+        Then indexes stay as they came, several blocks may be open at once, and tool input is not looked at. `repairs`
+        may hold what others have mended.
         """
-        self.repairs: dict[str, int] = {}
+        self.repairs: dict[str, int] = {} if repairs is None else repairs
         self._sees_deltas = sees_deltas
         self._open: dict[int, _Block] = {}  # by the index they came with
         self._next = 0

@@ -5,13 +5,14 @@ time (of the end; RFC 3339, UTC), request_id, pipeline, operation, user, team, k
 client (address), stream, model (asked for), served_model, upstream (that answered or was tried last),
 attempts (each: upstream, model, status, request_id of the upstream's answer, error, seconds), status (HTTP),
 outcome (ok, error, cancelled), error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write,
-output, reasoning, estimated), first_event and total (seconds), repairs (how often which), simulated.
+output, reasoning, estimated), cost_usd (US dollars), price_unknown (that is by a default price), first_event and total
+(seconds), repairs (how often which), simulated.
 """
 
 from datetime import datetime
 from typing import Any
 
-from penstock import Attempt, Exchange, GatewayError, Usage
+from penstock import DOLLAR, Attempt, Cost, Exchange, GatewayError, Usage
 from penstock_logging.redaction import redact
 
 LONGEST = 200
@@ -37,6 +38,7 @@ def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
         error=_error(exchange.error),
         stop_reason=exchange.stop_reason,
         tokens=_tokens(exchange.usage),
+        **_cost(exchange.cost),
         first_event=_seconds(exchange.first_event, exchange.started),
         total=_seconds(exchange.ended, exchange.started),
         repairs=exchange.repairs,
@@ -85,6 +87,10 @@ def _tokens(usage: Usage) -> dict[str, Any] | None:
         reasoning=usage.reasoning or None,
         estimated=usage.estimated or None,
     )
+
+
+def _cost(cost: Cost | None) -> dict[str, Any]:
+    return _said(cost_usd=cost.total / DOLLAR, price_unknown=not cost.known or None) if cost else {}
 
 
 def _seconds(until: float | None, since: float) -> float | None:

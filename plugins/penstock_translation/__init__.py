@@ -18,6 +18,7 @@ from penstock import (
     hookimpl,
 )
 from penstock_translation.anthropic.safeguards import unclaimed
+from penstock_translation.anthropic.sealing import resealed
 from penstock_translation.tokens import count
 
 __all__ = ["Translation"]
@@ -60,7 +61,7 @@ class Translation(Plugin):
     @hookimpl
     def on_event(self, exchange: Exchange, event: Finish) -> Finish | None:
         """Another event instead of the upstream's has the end of an answer written anew and not relayed."""
-        return unclaimed(exchange, event)
+        return unclaimed(exchange, event) or resealed(exchange, event)
 
     def _note(self, upstream: str, dropped: tuple[str, ...]) -> None:
         """Log what is left out, once for each upstream: an agent asks for the same things in every request."""

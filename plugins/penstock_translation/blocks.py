@@ -1,23 +1,28 @@
 """Content blocks out of a format that has none: one open at a time, in the order in which they began.
 
 A queue holds what began and is not closed yet. Only its head is open and flows through; what belongs to the others
-waits. Text makes way for whatever comes after it. A tool call makes way once its input is complete JSON, so calls
-that arrive interleaved come out one after the other; what is still unfinished at the end comes out then.
+waits. Text makes way for whatever comes after it, thinking also for its own seal. A tool call makes way once its input
+is complete JSON, so calls that arrive interleaved come out one after the other; what is still unfinished at the end
+comes out then. An answer may be large but not without bound, since some of it has to be kept.
 """
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
 
-from penstock import BlockStart, BlockStop, Event, Text, Thinking, ToolInput, UpstreamFailed
+from penstock import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput, UpstreamFailed
 from penstock_translation.names import client_id
 
 Index = int | float | str | None
 """What servers number their calls with, if they do."""
 
+ANSWER_LIMIT = 64 << 20
+"""Characters of an answer, about, beyond which no upstream is believed."""
+
+_FRAGMENT, _BLOCK = 16, 256  # what either counts beyond its characters, since an empty one takes room too
 _MARKS = re.compile(r"""\\.?|["{}]""", re.DOTALL)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -62,7 +67,7 @@ class _Input:
 class _Run:
     """One block to be. `index` is its number once it is open; `sent` counts the fragments that have left."""
 
-    __slots__ = ("closed", "fragments", "id", "index", "input", "kind", "name", "seal", "sent")
+    __slots__ = ("blank", "closed", "fragments", "id", "index", "input", "kind", "name", "seal", "sent")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"]) -> None:
         self.kind: Literal["text", "thinking", "tool_use"] = kind
@@ -71,17 +76,24 @@ class _Run:
         self.seal = ""
         self.index = -1
         self.fragments: list[str] = []
+        self.blank = True
         self.sent = 0
         self.closed = False
         self.input = _Input(self.fragments)
 
-    @property
-    def blank(self) -> bool:
-        return not any(fragment and not fragment.isspace() for fragment in self.fragments)
+    def add(self, fragment: str) -> None:
+        self.fragments.append(fragment)
+        self.blank = self.blank and (not fragment or fragment.isspace() or self._is_nothing(fragment))
 
-    @property
-    def complete(self) -> bool:
-        return self.kind != "tool_use" or self.input.complete
+    def _is_nothing(self, fragment: str) -> bool:
+        """What some servers send as the whole input of a call without one; no object begins like that."""
+        return self.kind == "tool_use" and fragment == "null"
+
+    def makes_way(self, more: bool) -> bool:
+        """Whether nothing of it is to come, now that there is `more` behind it or not."""
+        if self.kind == "tool_use":
+            return more and self.input.complete
+        return more or bool(self.seal)
 
 
 class Blocks:
@@ -95,6 +107,7 @@ class Blocks:
         self._new_id = new_id
         self._queue: deque[_Run] = deque()
         self._opened = 0
+        self._size = 0
         self._last: _Run | None = None
         self._by_id: dict[str, _Run] = {}
         self._by_index: dict[Index, _Run] = {}
@@ -105,12 +118,31 @@ class Blocks:
         """Whether anything came, be it blank."""
         return bool(self._opened or self._queue)
 
+    @property
+    def under_way(self) -> Literal["text", "thinking", "tool_use"] | None:
+        """What came last, if it may still go on."""
+        return self._queue[-1].kind if self._queue else None
+
+    def weigh(self, size: int) -> None:
+        """Count characters that an answer has made somebody keep. Raises UpstreamFailed when they are too many."""
+        self._size += size + _FRAGMENT
+        if self._size > ANSWER_LIMIT:
+            raise UpstreamFailed(f"the upstream's answer is larger than {ANSWER_LIMIT >> 20} million characters")
+
     def text(self, kind: Literal["text", "thinking"], text: str) -> None:
         """More text or thinking."""
-        queue = self._queue
-        if not queue or queue[-1].kind != kind:
-            queue.append(_Run(kind))
-        queue[-1].fragments.append(text)
+        self.weigh(len(text))
+        run = self._run_of(kind)
+        if run.index >= 0:  # then it is the head, and nothing of it waits
+            self.events.append(Text(run.index, text) if kind == "text" else Thinking(run.index, text))
+            return
+        run.add(text)
+        self._advance()
+
+    def sealed(self, seal: str) -> None:
+        """What has to come back unread: it closes the thinking under way, or leaves as redacted thinking."""
+        self.weigh(len(seal))
+        self._run_of("thinking").seal = seal
         self._advance()
 
     def call(self, index: Index, id: str, name: str, arguments: str, seal: str = "") -> None:
@@ -118,12 +150,11 @@ class Blocks:
 
         `seal` has to come back with the call; it leaves before it, as the data of redacted thinking.
         """
+        self.weigh(len(id) + len(name) + len(arguments) + len(seal))
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
-            run = _Run("tool_use")
-            self._last = run
-            self._queue.append(run)
-        elif run.closed or (name and arguments and run.complete):
+            run = self._last = self._begin("tool_use")
+        elif run.closed or (name and arguments and run.input.complete):
             return  # a finished call once more
         self._by_index[index] = run
         run.id = run.id or id
@@ -131,12 +162,37 @@ class Blocks:
         run.name = run.name or name
         run.seal = run.seal or seal
         if arguments:
-            run.fragments.append(arguments)
+            run.add(arguments)
         self._advance()
+
+    def cite(self, source: str) -> bool:
+        """A source, as JSON, of the text under way; whether there is one."""
+        run = self._queue[-1] if self._queue else None
+        if run is None or run.kind != "text" or run.index < 0:
+            return False
+        self.weigh(len(source))
+        self.events.append(Citation(run.index, source))
+        return True
+
+    def place(self, *blocks: Callable[[int], Iterable[Event]]) -> None:
+        """Whole blocks of other kinds, each made for its index, behind everything so far, which is over."""
+        self._advance(final=True)
+        for events_at in blocks:
+            self.events += events_at(self._opened)
+            self._opened += 1
 
     def finish(self) -> None:
         """Nothing more comes. Raises UpstreamFailed for a tool call without a name."""
         self._advance(final=True)
+
+    def _run_of(self, kind: Literal["text", "thinking"]) -> _Run:
+        last = self._queue[-1] if self._queue else None
+        return last if last and last.kind == kind and not last.seal else self._begin(kind)
+
+    def _begin(self, kind: Literal["text", "thinking", "tool_use"]) -> _Run:
+        self.weigh(_BLOCK)
+        self._queue.append(_Run(kind))
+        return self._queue[-1]
 
     def _find(self, index: Index, id: str) -> _Run | None:
         if index is not None:
@@ -149,12 +205,12 @@ class Blocks:
             head = queue[0]
             more = len(queue) > 1
             if head.index < 0 and not self._open(head, final):
-                if not final and not (more and head.kind != "tool_use"):
+                if not final and (head.kind == "tool_use" or not head.makes_way(more)):
                     return
                 queue.popleft()
                 continue
             self._send(head)
-            if not final and not (more and head.complete):
+            if not final and not head.makes_way(more):
                 return
             self._close(head)
             queue.popleft()
@@ -163,6 +219,7 @@ class Blocks:
         """Open a block unless something is missing: words that are not blank, or a call's name and id."""
         if run.kind != "tool_use":
             if run.blank:
+                self._hand_over(run.seal)
                 return False
             start = BlockStart(self._opened, run.kind)
         else:
@@ -193,6 +250,8 @@ class Blocks:
             self._opened += 1
 
     def _send(self, run: _Run) -> None:
+        if run.blank:
+            return
         fragments = run.fragments
         fresh = fragments[run.sent :] if run.sent else fragments
         if not fresh:
@@ -204,13 +263,15 @@ class Blocks:
         elif run.kind == "thinking":
             self.events.append(Thinking(run.index, text))
             fragments.clear()
-        elif run.sent or not run.blank:
+        else:
             self.events.append(ToolInput(run.index, text))
             run.sent = len(fragments)
 
     def _close(self, run: _Run) -> None:
         if run.kind == "tool_use" and not run.sent:
             self.events.append(ToolInput(run.index, "{}"))
+        if run.kind == "thinking" and run.seal:
+            self.events.append(Signature(run.index, run.seal))
         self.events.append(BlockStop(run.index))
         run.closed = True
 
@@ -222,9 +283,9 @@ def _begins_another(run: _Run, id: str, name: str, arguments: str) -> bool:
     and others repeat id and name on each.
     """
     if id and run.id and id != run.id:
-        return bool(name) or run.complete
+        return bool(name) or run.input.complete
     if not name or not run.name:
         return False
     if name != run.name:
         return True
-    return not id and bool(arguments) and run.complete
+    return not id and bool(arguments) and run.input.complete

@@ -10,16 +10,22 @@ from penstock_translation.untyped import items, members
 _MOST = 1000  # characters of a message
 _PAGE = 16 * 1024  # bytes of a body that is not JSON
 _DEPTH = 5  # of objects in objects that are looked into
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)s")
 _TITLE = re.compile(rb"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
 
 class Complaint(NamedTuple):
-    """An error's text, its code and type in lower case, and the numbers that some servers put beside them."""
+    """An error's text, its codes and types in lower case, and the numbers that some servers put beside them.
+
+    `quotas` are the names of spent quotas, in lower case; `wait` is in seconds, None when nothing is said of it.
+    """
 
     text: str = ""
     names: tuple[str, ...] = ()
     tokens: int = 0
     maximum: int = 0
+    quotas: tuple[str, ...] = ()
+    wait: float | None = None
 
     @property
     def status(self) -> int | None:
@@ -54,7 +60,8 @@ def _of_object(value: dict[str, Any], depth: int) -> Complaint:
     text = _text(inner.get("message") or _message(inner), depth)
     within = _within(inner, depth)
     own = (_plain(inner.get(name))[:_MOST].lower() for name in ("code", "type", "status"))
-    names = (*filter(None, own), *within.names)
+    details = [members(detail) for detail in items(inner.get("details"))]
+    names = (*filter(None, own), *_named(details, "reason"), *within.names)
     if within.text and within.text not in text:
         text = f"{text}: {within.text}" if text else within.text
     return Complaint(
@@ -62,7 +69,24 @@ def _of_object(value: dict[str, Any], depth: int) -> Complaint:
         names,
         _number(inner.get("n_prompt_tokens")) or within.tokens,  # llama.cpp
         _number(inner.get("n_ctx")) or within.maximum,
+        _named([violation for detail in details for violation in _violations(detail)], "quotaId") or within.quotas,
+        next((wait for detail in details if (wait := _duration(detail.get("retryDelay"))) is not None), within.wait),
     )
+
+
+def _named(details: list[dict[str, Any]], member: str) -> tuple[str, ...]:
+    """What this member says in the details of Google's errors (google.rpc.ErrorInfo, QuotaFailure)."""
+    return tuple(name for detail in details if (name := _plain(detail.get(member))[:_MOST].lower()))
+
+
+def _violations(detail: dict[str, Any]) -> list[dict[str, Any]]:
+    return [members(violation) for violation in items(detail.get("violations"))]
+
+
+def _duration(value: Any) -> float | None:
+    """Seconds of a duration in JSON (google.protobuf.Duration), such as "34.5s"."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(found[1]) if found else None
 
 
 def _message(value: dict[str, Any]) -> Any:

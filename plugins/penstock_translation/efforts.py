@@ -1,5 +1,6 @@
 """How hard to think, on one scale: every vendor's words for it, and the nearest one that a model accepts."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from penstock import ThinkingControl
@@ -10,6 +11,14 @@ EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhig
 """All efforts that any vendor accepts, ascending."""
 
 _BUDGETS: tuple[tuple[int, Effort], ...] = ((4096, "low"), (16384, "medium"))  # tokens; above: high
+_BUDGET_OF: Mapping[str, int] = {
+    "minimal": 1024,
+    "low": 4096,
+    "medium": 16384,
+    "high": 32768,
+    "xhigh": 65536,
+    "max": 65536,
+}
 _DEFAULT: Effort = "high"  # what an agent that asks for thinking without saying how much gets from Anthropic
 
 
@@ -26,6 +35,12 @@ def wanted_effort(control: ThinkingControl) -> str:
     if control.budget is None:
         return _DEFAULT
     return next((effort for most, effort in _BUDGETS if control.budget <= most), "high")
+
+
+def wanted_budget(control: ThinkingControl) -> int:
+    """The budget a client asks for, told from its effort if it names none, in tokens."""
+    effort = wanted_effort(control)
+    return control.budget or _BUDGET_OF.get(effort, _BUDGET_OF[_DEFAULT])
 
 
 def nearest(wanted: str, efforts: tuple[Effort, ...]) -> Effort:

@@ -68,6 +68,7 @@ _TEMPLATES = (
     r"maximum prompt length is <maximum> but the request contains <tokens>",
     r"current length is <tokens> while limit is <maximum>",
     r"token count \(<tokens>\) exceeds the maximum number of tokens allowed \(<maximum>\)",
+    r"token count is <tokens> but model only supports up to <maximum>",
     r"token count of <tokens> exceeds the limit of <maximum>",
     r"must be <= <maximum>\. given: <prompt> `inputs` tokens and <completion> `max_new_tokens`",
     r"must have less than <maximum> tokens\. given: <tokens>",

@@ -6,7 +6,7 @@ _ACCOUNTS = re.compile(
     r"\barn:[\w-]+:[^\s\"',]+"  # Amazon
     r"|\baccount (?:id )?:? ?\d{12}\b"
     r"|\b(?:projects|subscriptions|organizations)/[\w.:-]+"  # Google, Azure
-    r"|\bproject_number:\d+"
+    r"|\bproject(?:_number:|[ =])\d{3,}"
     r"|\b(?:org-|proj_|wrkspc_|acct_)\w{8,}",  # OpenAI, Anthropic
     re.IGNORECASE,
 )

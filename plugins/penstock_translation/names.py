@@ -7,19 +7,32 @@ A call id travels to the client in characters that every protocol allows and reg
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _ESCAPED = re.compile(r"(?:--[0-9a-f]{2})+")
 _STRICT_BELOW = 16  # see ChatQuirks.tool_call_id_limit
 
 
+class NameRule(NamedTuple):
+    """The characters of a name on the wire, as in a regular expression; an underscore must always be among them."""
+
+    first: str = "a-zA-Z0-9_-"
+    rest: str = "a-zA-Z0-9_-"
+
+
+PLAIN = NameRule()
+"""The rule of Anthropic, OpenAI and nearly everybody else."""
+
+
 class ToolNames:
     """The names of a request's tools, for the client and on the wire."""
 
-    def __init__(self, names: Iterable[str], limit: int) -> None:
+    def __init__(self, names: Iterable[str], limit: int, rule: NameRule = PLAIN) -> None:
         """`limit` is the length of the longest name on the wire."""
         self._limit = limit
-        self._allowed = re.compile(rf"[a-zA-Z0-9_-]{{1,{limit}}}")
+        self._first = re.compile(f"[{rule.first}]")
+        self._allowed = re.compile(f"[{rule.first}][{rule.rest}]{{0,{limit - 1}}}")
         names = tuple(names)
         self._taken = {name for name in names if self._allowed.fullmatch(name)}
         self._wire: dict[str, str] = {}
@@ -41,7 +54,9 @@ class ToolNames:
     def _stand_in(self, name: str) -> str:
         digest = _digest(name)
         while True:
-            alias = f"{_FOREIGN.sub('_', name)[: self._limit - 9]}_{digest[:8]}"
+            plain = _FOREIGN.sub("_", name)
+            plain = plain if self._first.match(plain) else f"_{plain}"
+            alias = f"{plain[: self._limit - 9]}_{digest[:8]}"
             if alias not in self._taken:
                 return alias
             digest = _digest(digest)

@@ -19,7 +19,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
-from math import ceil
 from typing import NamedTuple
 
 import msgspec
@@ -37,33 +36,59 @@ from penstock import (
     ToolUseBlock,
 )
 from penstock_translation.media import Unpacking, decoded, pages, picture_size
+from penstock_translation.pictures import (
+    Rule,
+    area,
+    crops,
+    flat,
+    patches,
+    picture_tokens,
+    thumbnail_and_tiles,
+    tiles,
+)
 
 
 class Family(NamedTuple):
-    """Models that share a tokenizer: factors on the tokens of o200k, and what else differs between them."""
+    """Models that count alike: factors on the tokens of o200k, and what else differs between them."""
 
     ascii: float = 1.0
     other: float = 1.0
     tools: int = 12  # tokens, once there is any tool
-    edge: int = 1568  # pixels; longer pictures are scaled down
-    picture: int = 1600  # tokens of a picture at most
+    picture: Rule = area(1568, 1600)
+    page: int = 2000  # tokens of a PDF's; Anthropic: 1,500 to 3,000, as each is also shown as a picture
 
 
 # Anthropic's page on token counting: 403 tokens for one small tool; since 4.7 about 30 % more tokens for a text.
 _CLAUDE = Family(1.18, 1.45, tools=300)
-_CLAUDE_SINCE_4_7 = Family(1.5, 1.45, tools=300, edge=2576, picture=4784)
+_CLAUDE_SINCE_4_7 = Family(1.5, 1.45, tools=300, picture=area(2576, 4784))
 
 # The first that is found in a model's name; an alias may have `claude` in front of another family.
 _FAMILIES = tuple(
     (re.compile(pattern, re.IGNORECASE), family)
     for pattern, family in (
-        (r"qwen|qwq", Family(1.11, 0.75)),
-        (r"kimi|moonshot", Family(1.03, 0.7)),
-        (r"deepseek|glm", Family(1.03, 0.8)),
+        (r"qwen-?2|qwen-vl|qvq", Family(1.11, 0.75, picture=patches(28, 1, 16384))),
+        (r"qwen|qwq", Family(1.11, 0.75, picture=patches(32, 1, 16384))),
+        (r"kimi|moonshot", Family(1.03, 0.7, picture=patches(28, 1, 4096))),
+        (r"deepseek|glm", Family(1.03, 0.8, picture=patches(28, 1, 4096))),
         (r"minimax", Family(0.98, 0.8)),
-        (r"gemini|gemma", Family(1.1, 0.95)),
+        (r"gemini-(?:1|2)\b", Family(1.1, 0.95, picture=crops, page=258)),
+        (r"gemini", Family(1.1, 0.95, picture=flat(1120), page=560)),
+        (r"gemma", Family(1.1, 0.95, picture=flat(258))),
         (r"llama", Family(1.03, 1.15)),
-        (r"gpt-(?:3\.5|4(?![.\do]))", Family(1.0, 1.3)),  # cl100k_base
+        (r"pixtral", Family(picture=patches(16, 1, 4096))),
+        (r"mi(?:ni)?stral|magistral|devstral", Family(picture=patches(28, 1, 3025))),
+        (r"grok", Family(picture=thumbnail_and_tiles)),
+        (r"gpt-4o-mini", Family(picture=tiles(2833, 5667))),
+        (r"gpt-4\.1-mini", Family(picture=patches(32, 1.62, 1536))),
+        (r"gpt-4\.1-nano", Family(picture=patches(32, 2.46, 1536))),
+        (r"gpt-4[.o]", Family(picture=tiles(85, 170))),
+        (r"gpt-(?:3\.5|4)", Family(1.0, 1.3, picture=tiles(85, 170))),  # cl100k_base
+        (r"o4-mini|codex-mini", Family(picture=patches(32, 1.72, 1536))),
+        (r"\bo[13]\b", Family(picture=tiles(75, 150))),
+        (r"gpt-5-nano", Family(picture=patches(32, 1.5, 1536))),
+        (r"gpt-5\S{0,9}-(?:mini|nano)|gpt-5\.[23]", Family(picture=patches(32, 1.2, 1536))),
+        (r"gpt-5(?:\.1)?(?![.\d])", Family(picture=tiles(70, 140))),
+        (r"gpt", Family(picture=patches(32, 1.2, 2500))),
         (r"claude\D{0,20}(?:[1-3]\b|4\b(?![.-](?:[7-9]|\d\d)\b))", _CLAUDE),
         (r"claude|opus|sonnet|haiku|fable|mythos", _CLAUDE_SINCE_4_7),
     )
@@ -75,9 +100,6 @@ _FRAME = 3
 _MESSAGE = 4
 _TOOL = 8
 _CALL = 10
-_UNSEEN_PICTURE = 1500
-_PDF_PAGE = 2000  # Anthropic: 1,500 to 3,000, as each page is also shown as a picture
-_PIXELS_A_TOKEN = 750
 
 
 def count(prompt: Prompt, model: str) -> int:
@@ -130,9 +152,9 @@ def _tool(tool: Tool) -> Iterator[str | int]:
 def _block(block: Block, family: Family, unpacking: Unpacking) -> Iterator[str | int]:
     match block:
         case ImageBlock():
-            yield _picture(block, family)
+            yield picture_tokens(family.picture, picture_size(block.data))
         case DocumentBlock():
-            yield from _document(block, unpacking)
+            yield from _document(block, family, unpacking)
         case ToolUseBlock():
             yield from (block.name, _json(block.input), _CALL)
         case ToolResultBlock():
@@ -140,26 +162,17 @@ def _block(block: Block, family: Family, unpacking: Unpacking) -> Iterator[str |
             for inner in block.content:
                 yield from _block(inner, family, unpacking)
         case OtherBlock(type="image"):
-            yield _UNSEEN_PICTURE
+            yield picture_tokens(family.picture, None)
         case TextBlock() | ThinkingBlock() | OtherBlock():  # the seal of thinking is not read by the model
             yield block.text
 
 
-def _picture(picture: ImageBlock, family: Family) -> int:
-    """Anthropic's rule: a token for 750 pixels, after scaling down to the longest edge and the most tokens."""
-    size = picture_size(picture.data)
-    if size is None:
-        return _UNSEEN_PICTURE
-    scale = min(1.0, family.edge / max(size))
-    return min(ceil(size[0] * scale * size[1] * scale / _PIXELS_A_TOKEN), family.picture)
-
-
-def _document(document: DocumentBlock, unpacking: Unpacking) -> Iterator[str | int]:
+def _document(document: DocumentBlock, family: Family, unpacking: Unpacking) -> Iterator[str | int]:
     yield from (document.title, document.text)
     if document.media_type.startswith("text/"):
         yield decoded(document.data).decode("utf-8", "replace")
     elif document.data or document.url:
-        yield _PDF_PAGE * pages(document.data, unpacking)
+        yield family.page * pages(document.data, unpacking)
 
 
 def _json(raw: msgspec.Raw) -> str:

@@ -13,6 +13,9 @@ NO_RESULT = "(There is no result: the call was interrupted.)"
 EMPTY_RESULT = "(The result is empty.)"
 """What a model is told of a result that holds nothing."""
 
+RESULT_FOLLOWS = "(The result follows in the next user message.)"
+"""What a model is told of a result that is pictures or files, where a result cannot hold any."""
+
 FAILED = "the tool failed without saying why"
 """What a model is told of a failed call without words."""
 
@@ -58,6 +61,14 @@ def settled(messages: Iterable[Message], *, system_in_place: bool = True) -> Ite
     yield from held
 
 
+def last_mark(blocks: Iterable[Block]) -> Literal["", "5m", "1h"]:
+    """The last cache mark on any of the blocks."""
+    mark: Literal["", "5m", "1h"] = ""
+    for block in blocks:
+        mark = getattr(block, "cache", "") or mark
+    return mark
+
+
 def result_text(result: ToolResultBlock | None, blocks: Iterable[Block]) -> str:
     """What a result says in the words of its `blocks`, "" if it is fine and says nothing."""
     if result is None:
@@ -67,16 +78,19 @@ def result_text(result: ToolResultBlock | None, blocks: Iterable[Block]) -> str:
 
 
 def _joined(messages: Iterable[Message], system_in_place: bool) -> list[Turn]:
-    """Consecutive turns of one side as one, which is what the Messages API takes them for."""
+    """Consecutive turns of one side as one, which is what the Messages API takes them for; without what is empty."""
     turns: list[tuple[Literal["user", "assistant", "system"], list[Block]]] = []
     for message in messages:
         role, content = message.role, message.content
         if role == "system" and not system_in_place:
             text = joined(content)
-            role, content = "user", (TextBlock(f"<system>\n{text}\n</system>"),) if text else ()
-        if not turns or role != turns[-1][0]:
+            words = TextBlock(f"<system>\n{text}\n</system>", last_mark(content))
+            role, content = "user", (words,) if text else ()
+        said = [block for block in content if not isinstance(block, TextBlock) or block.text]
+        if said and (not turns or role != turns[-1][0]):
             turns.append((role, []))
-        turns[-1][1].extend(content)
+        if said:
+            turns[-1][1].extend(said)
     return [Turn(role, tuple(content)) for role, content in turns]
 
 

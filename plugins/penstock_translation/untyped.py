@@ -18,6 +18,13 @@ def words(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def number(value: object) -> int:
+    """A whole number that is not negative; servers write some as 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return max(0, value) if isinstance(value, int) else 0
+
+
 def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 

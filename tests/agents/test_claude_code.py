@@ -1,40 +1,27 @@
-"""The real Claude Code does a task through the gateway: on a native upstream, a translated one, and the simulator.
-
-The binary is that of PENSTOCK_CLAUDE, else the one `make agents` installs. It gets a home of its own, a clean
-environment and loopback addresses; it cannot reach anything else of whoever runs the tests.
-"""
+"""The real Claude Code does a task through the gateway: on a native upstream, a translated one, and the simulator."""
 
 import asyncio
 import json
-import os
-import shutil
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import pytest
 
 from penstock.testing import Call, MakeProcess, Reply, ScriptedUpstream, ToolCall, chat, json_reply, messages
+from tests.agents.claude import RUN, environment, find_binary, tapped
 from tests.integration.talk import CHAT, RELAY, SIMULATOR
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(90)]
 
-ROOT = Path(__file__).parent.parent.parent
-RUN = 60.0  # seconds
 FILES = {"one.txt": "first é🦊\n", "two.txt": 'second "quoted" \\n\n'}
 
 
 @pytest.fixture(scope="session")
 def binary() -> str:
     """Where Claude Code is."""
-    named = os.environ.get("PENSTOCK_CLAUDE", "")
-    found = shutil.which(named or str(ROOT / ".agents/node_modules/.bin/claude"))
-    if found is None:
-        pytest.skip(f"no Claude Code at {named}" if named else "no Claude Code: `make agents` installs it (needs npm)")
-    return found
+    return find_binary()
 
 
 class Run(NamedTuple):
@@ -59,7 +46,7 @@ def claude(binary: str, tmp_path: Path) -> Claude:
         async with tapped(url) as (address, sent):
             command = (binary, "-p", prompt, "--output-format", "json", *arguments)
             process = await asyncio.create_subprocess_exec(
-                *command, cwd=folder, env=_environment(home, address) | env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+                *command, cwd=folder, env=environment(home, address) | env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
             )
             try:
                 async with asyncio.timeout(RUN):
@@ -72,46 +59,6 @@ def claude(binary: str, tmp_path: Path) -> Claude:
         return Run(json.loads(out), bytes(sent), folder)
 
     return run
-
-
-def _environment(home: Path, address: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "LANG": "C.UTF-8",
-        "ANTHROPIC_BASE_URL": address,
-        "ANTHROPIC_AUTH_TOKEN": "client-token",
-        "HTTPS_PROXY": "http://127.0.0.1:1",  # whatever wants to leave this machine fails at once
-        "HTTP_PROXY": "http://127.0.0.1:1",
-        "NO_PROXY": "127.0.0.1",
-        "DISABLE_AUTOUPDATER": "1",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "1",
-    }
-
-
-@asynccontextmanager
-async def tapped(url: str) -> AsyncIterator[tuple[str, bytearray]]:
-    """A relay on the way to `url`: its address, and all bytes that clients have sent through it."""
-    sent = bytearray()
-    far = urlsplit(url)
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray | None) -> None:
-        with suppress(ConnectionError):
-            while chunk := await reader.read(65536):
-                if record is not None:
-                    record += chunk
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(far.hostname, far.port)
-        await asyncio.gather(copy(reader, far_writer, sent), copy(far_reader, writer, None))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{far.path}", sent
 
 
 def two_writes(folder: Path) -> tuple[ToolCall, ToolCall]:

@@ -206,11 +206,16 @@ def test_presets_that_are_not_there_or_gone() -> None:
 
 def test_stores_are_found_by_scheme() -> None:
     catalogue = Catalogue(None)
-    catalogue.check_store("memory:")
-    catalogue.check_store("memory")
+    here = Path()
+    catalogue.check_store("memory:", here)
+    catalogue.check_store("memory", here)
     for ask in (catalogue.check_store, catalogue.store):
-        with pytest.raises(CatalogueError, match="no store is installed for 'nosuch'; there are: memory"):
-            ask("nosuch://host/0")
+        with pytest.raises(
+            CatalogueError, match="no store is installed for 'nosuch'; there are: memory, redis, rediss"
+        ):
+            ask("nosuch://host/0", here)
+        with pytest.raises(CatalogueError, match=r"no store is installed for 'sqlit'; did you mean 'sqlite'\?"):
+            ask("sqlit:state.db", here)
 
 
 ACME = """[penstock.stores]
@@ -228,10 +233,12 @@ SHELF = '''
 from pathlib import Path
 from penstock.store import MemoryStore
 
-def open_shelf(url):
+def open_shelf(url, folder):
+    if folder.name != "pipelines":
+        raise ValueError("write shelf://host")
     return MemoryStore(lambda: 0.0)
 
-def open_drawer(url):
+def open_drawer(url, folder):
     raise OSError("it is stuck")
 
 def presets():
@@ -249,14 +256,14 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
 
 
 def test_an_installed_store_is_opened(acme: Catalogue) -> None:
-    assert isinstance(acme.store("shelf://host/0"), MemoryStore)
+    assert isinstance(acme.store("shelf://host/0", Path("pipelines")), MemoryStore)
 
 
 def test_a_store_that_cannot_be_opened_says_why(acme: Catalogue) -> None:
-    with pytest.raises(
-        CatalogueError, match=r"the store cannot be opened: OSError: it is stuck \(.*acme_shelf.py:10\)"
-    ):
-        acme.store("drawer://host/0")
+    with pytest.raises(CatalogueError, match=r"the store cannot be used: OSError: it is stuck \(.*acme_shelf.py:12\)"):
+        acme.store("drawer://host/0", Path())
+    with pytest.raises(CatalogueError, match=r"^the store cannot be used: write shelf://host$"):
+        acme.store("shelf://host/0", Path())
 
 
 def test_an_installed_thing_whose_module_is_missing_is_named(acme: Catalogue) -> None:

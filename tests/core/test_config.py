@@ -124,8 +124,25 @@ def test_mistakes_in_gateway_yaml_stand_there_and_once(tmp_path: Path) -> None:
 def test_a_store_that_is_not_installed(tmp_path: Path) -> None:
     files = {"pipelines/gateway.yaml": "store: reddis://host\n", "pipelines/a.yaml": "plugins: [knobs]\n"}
     assert mistakes(tmp_path, files) == [
-        "pipelines/gateway.yaml:1:8: no store is installed for 'reddis'; there are: memory"
+        "pipelines/gateway.yaml:1:8: no store is installed for 'reddis'; did you mean 'redis'?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("reddis://:hunter2@host", "no store is installed for 'reddis'"),
+        ("redis://:hunter2/3@host", "the store cannot be used: write redis://"),
+        ("redis://:hunter2@host?tls=yes", "the store cannot be used: write redis://"),
+        ("redis://:hunter2@host?timeout=-1", "the store cannot be used: the timeout"),
+        ("sqlite://:hunter2@host", "the store cannot be used: write sqlite:PATH"),
+    ],
+)
+def test_a_password_in_the_url_of_a_store_is_not_repeated(tmp_path: Path, url: str, message: str) -> None:
+    write(tmp_path, {**PLUGINS, "pipelines/a.yaml": "plugins: [knobs]\n", "pipelines/gateway.yaml": f"store: {url}\n"})
+    (problem,) = load(tmp_path / "pipelines", {}).problems
+    assert problem.message.startswith(message)
+    assert "hunter2" not in str(problem)
 
 
 def test_an_address_that_is_none_is_found_where_it_stands(tmp_path: Path) -> None:

@@ -475,14 +475,19 @@ async def test_but_not_for_ever(place: Place) -> None:
 
 STORE = '''
 """A store that fails to open, or not."""
-from penstock.store import MemoryStore
+from penstock.store import MemoryStore, StoreUnavailable
 
 class Shelf(MemoryStore):
-    def __init__(self, url):
+    def __init__(self, url, folder):
         super().__init__(lambda: 0.0)
-        if url.endswith("stuck"):
-            raise OSError("it is stuck")
+        self.url = url
         self.closed = False
+
+    async def open(self):
+        if self.url.endswith("stuck"):
+            raise ValueError("it is stuck")
+        if self.url.endswith("away"):
+            raise StoreUnavailable("nobody answers")
 
     async def close(self):
         self.closed = True
@@ -496,7 +501,7 @@ async def test_an_installed_store_is_opened_once_and_closed_at_the_end(
     install(place.root, monkeypatch, "[penstock.stores]\nshelf = acme_place_shelf:Shelf\n")
     place.write("store: shelf://stuck\n", "pipelines/gateway.yaml")
     (problem,) = await place.refused(ONE)
-    assert problem.startswith("pipelines/gateway.yaml:1:8: the store cannot be opened: OSError: it is stuck (")
+    assert problem == "pipelines/gateway.yaml:1:8: the store cannot be used: it is stuck"
     place.write("store: shelf://host\n", "pipelines/gateway.yaml")
     await place.start(ONE)
     store = place.host.current.pipelines[0].instances[0].plugin.store
@@ -506,3 +511,13 @@ async def test_an_installed_store_is_opened_once_and_closed_at_the_end(
     inner = vars(store)["_store"]
     await place.host.stop()
     assert inner.closed
+
+
+async def test_a_store_that_is_away_does_not_keep_the_gateway_from_starting(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write(STORE, "acme_place_shelf.py")
+    install(place.root, monkeypatch, "[penstock.stores]\nshelf = acme_place_shelf:Shelf\n")
+    place.write("store: shelf://away\n", "pipelines/gateway.yaml")
+    await place.start(ONE)
+    assert "the store is away; until it is back, plugins do without or refuse: nobody answers" in caplog.messages

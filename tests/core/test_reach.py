@@ -159,7 +159,7 @@ def test_a_key_that_no_header_can_hold(text: str, problem: str) -> None:
 
 def test_parameters_fill_in_a_presets_address() -> None:
     _, reach = made("{preset: vertex, parameters: {location: eu, project: p-1}, key: k}")
-    assert reach.url == "https://eu-aiplatform.googleapis.com/v1/projects/p-1/locations/eu/endpoints/openapi"
+    assert reach.url == "https://eu-aiplatform.googleapis.com/v1/projects/p-1/locations/eu/publishers/google"
 
 
 def test_whoever_gives_the_address_need_not_give_what_is_in_it() -> None:

@@ -1,6 +1,7 @@
 """A client's document stays as it came; what is changed is changed in place."""
 
 import json
+from collections.abc import Mapping
 
 import msgspec
 import pytest
@@ -61,6 +62,57 @@ def test_the_prompt_is_read_on_first_use_and_again_after_a_change() -> None:
     request.set("x", 1)
     assert request.prompt.messages
     assert read[-1] == b'{"model":"m","x":1}'
+
+
+HELLO = Prompt(messages=(Message("user", (TextBlock("hello"),)),), max_tokens=5)
+
+
+def writable(body: bytes) -> tuple[Request, list[bytes]]:
+    """A request whose prompt is all in `p` and `max_tokens`, and the documents that were read."""
+    read: list[bytes] = []
+
+    def read_prompt(document: bytes) -> Prompt:
+        read.append(document)
+        return Prompt(max_tokens=9)
+
+    def write_prompt(fields: Mapping[str, msgspec.Raw], old: Prompt, new: Prompt) -> dict[str, bytes | None]:
+        assert old.max_tokens == json.loads(bytes(fields["max_tokens"]))
+        text = json.dumps([len(old.messages), len(new.messages)]).encode()
+        return {"p": text, "max_tokens": b"%d" % (new.max_tokens or 0), "gone": None, "never": None}
+
+    return Request(body, read_prompt, write_prompt=write_prompt), read
+
+
+def test_a_new_prompt_is_written_where_the_document_differs() -> None:
+    request, read = writable(b'{ "model":"m", "p":1.0,\n"max_tokens":9 }')
+    request.prompt = HELLO
+    assert request.body == b'{ "model":"m", "p":[0, 1],\n"max_tokens":5 }'
+    assert request.prompt is HELLO
+    assert request.max_tokens == 5
+    assert len(read) == 1
+
+
+def test_a_new_prompt_and_the_other_verbs_work_together() -> None:
+    request, read = writable(b'{"model":"m","gone":1,"max_tokens":8}')
+    request.set("max_tokens", 9)
+    request.prompt = HELLO
+    request.model = "other"
+    assert request.prompt is HELLO
+    request.prompt = Prompt(max_tokens=4)
+    request.drop("unknown")
+    assert json.loads(request.body) == {"model": "other", "max_tokens": 4, "p": [1, 0]}
+    assert json.loads(request.body_with(max_tokens=1)) == {"model": "other", "max_tokens": 1, "p": [1, 0]}
+    assert len(read) == 1
+    request.set("x", 1)
+    assert request.prompt.max_tokens == 9
+    assert json.loads(read[-1]) == json.loads(request.body)
+
+
+def test_a_protocol_that_only_reads_prompts_says_so() -> None:
+    request = parse(b'{"model":"m"}')
+    with pytest.raises(TypeError, match="the client's protocol only reads prompts"):
+        request.prompt = HELLO
+    assert request.body == b'{"model":"m"}'
 
 
 def test_a_protocol_may_know_the_model_from_elsewhere() -> None:

@@ -23,9 +23,11 @@ from penstock.testing import (
     Thought,
     ToolCall,
     chat,
+    contents,
     event_stream,
     json_reply,
     messages,
+    responses,
 )
 from penstock_auth.keys import hash_of, new_key
 from tests.integration.talk import CHAT, IMPATIENT, RELAY, SIMULATOR, ask, events_of, log_lines, opened, prompt
@@ -871,13 +873,16 @@ async def test_discovery_names_lead_to_their_models(gateway: MakeGateway, upstre
     """7.5, 7.6: a client may use a list that it has kept, so each name says all that is needed."""
     upstream.always(chat.whole("hello"), path="/chat/completions")
     upstream.always(messages.whole("hello"), path="/v1/messages")
+    upstream.always(responses.whole("hello"), path=responses.PATH)
+    upstream.always(contents.whole("hello"))  # whatever else: its paths name the model
     gate = await gateway(solo(r"[\w-]+"), url=upstream.url)
     listed = await ask(gate.url, method="GET", path=DISCOVERY, headers=VERSION)
     entries = [entry for entry in listed.json()["data"] if entry["description"].startswith("served by ")]
     for entry in entries:
         if not entry["id"].startswith("claude-sim-"):
             assert (await ask(gate.url, prompt(model=entry["id"]))).status == 200
-            assert upstream.calls[-1].json()["model"] == entry["description"].rpartition(" ")[2]
+            call, model = upstream.calls[-1], entry["description"].rpartition(" ")[2]
+            assert call.json().get("model") == model or call.path == contents.path(model, stream=False)
 
 
 async def test_any_name_goes_without_discovery(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
@@ -894,6 +899,7 @@ async def test_built_in_names_lead_somewhere(gateway: MakeGateway, upstream: Scr
     """7.11, 9.7: side requests name Claude's models whatever was chosen; one provider's key is enough for all."""
     upstream.always(chat.whole("hello"), path="/chat/completions")
     upstream.always(messages.whole("hello"), path="/v1/messages")
+    upstream.always(responses.whole("hello"), path=responses.PATH)
     gate = await gateway(solo(provider), url=upstream.url)
     for model in BUILT_IN:
         said = await ask(gate.url, prompt(model=model))

@@ -14,7 +14,9 @@ from msgspec import Meta
 from penstock_providers import presets
 from penstock_translation.anthropic import Quirks as AnthropicQuirks
 from penstock_translation.efforts import EFFORTS
+from penstock_translation.gemini import GeminiQuirks
 from penstock_translation.openai_chat.quirks import ChatQuirks
+from penstock_translation.openai_responses import ResponsesQuirks
 
 Line = Annotated[str, Meta(min_length=1, pattern=r"^\S[^\n]*\S$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
@@ -59,6 +61,13 @@ class Retired(Strict):
     retired: Line
 
 
+QUIRKS: dict[str, type[msgspec.Struct]] = {
+    "anthropic": AnthropicQuirks,
+    "gemini": GeminiQuirks,
+    "openai-chat": ChatQuirks,
+    "openai-responses": ResponsesQuirks,
+}
+
 TEXT = presets().read_text(encoding="utf-8")
 RAW: dict[str, Any] = yaml.safe_load(TEXT)
 LIVE = {name: raw for name, raw in RAW.items() if "retired" not in raw}
@@ -74,16 +83,23 @@ BASES = {
         "anthropic",
         "https://claude.googleapis.com/v1/projects/{project}/locations/global/workspaces/{workspace}/invoke",
     ): "google-claude",
-    ("openai-chat", "https://api.openai.com/v1"): "openai",
-    ("openai-chat", "https://{resource}.openai.azure.com/openai/v1"): "azure-openai",
+    ("openai-responses", "https://api.openai.com/v1"): "openai",
+    ("openai-chat", "https://api.openai.com/v1"): "openai-chat",
+    ("openai-responses", "https://{resource}.openai.azure.com/openai/v1"): "azure-openai",
+    ("openai-chat", "https://{resource}.openai.azure.com/openai/v1"): "azure-openai-chat",
     ("anthropic", "https://{resource}.services.ai.azure.com/anthropic"): "foundry-claude",
     ("openai-chat", "https://openrouter.ai/api/v1"): "openrouter",
     ("anthropic", "https://openrouter.ai/api"): "openrouter-anthropic",
-    ("openai-chat", "https://generativelanguage.googleapis.com/v1beta/openai"): "gemini",
+    ("gemini", "https://generativelanguage.googleapis.com/v1beta"): "gemini",
+    ("openai-chat", "https://generativelanguage.googleapis.com/v1beta/openai"): "gemini-chat",
+    (
+        "gemini",
+        "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/publishers/google",
+    ): "vertex",
     (
         "openai-chat",
         "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/endpoints/openapi",
-    ): "vertex",
+    ): "vertex-chat",
     ("openai-chat", "https://bedrock-runtime.{region}.amazonaws.com/openai/v1"): "bedrock-chat",
     ("anthropic", "https://bedrock-runtime.{region}.amazonaws.com/anthropic"): "bedrock",
     ("openai-chat", "https://bedrock-mantle.{region}.api.aws/v1"): "bedrock-mantle-chat",
@@ -138,8 +154,10 @@ BASES = {
     ("anthropic", "http://127.0.0.1:8000"): "vllm-anthropic",
     ("openai-chat", "https://api.groq.com/openai/v1"): "groq",
     ("openai-chat", "https://api.cerebras.ai/v1"): "cerebras",
-    ("openai-chat", "https://api.x.ai/v1"): "xai",
-    ("openai-chat", "https://us.api.x.ai/v1"): "xai-us",
+    ("openai-responses", "https://api.x.ai/v1"): "xai",
+    ("openai-chat", "https://api.x.ai/v1"): "xai-chat",
+    ("openai-responses", "https://us.api.x.ai/v1"): "xai-us",
+    ("openai-chat", "https://us.api.x.ai/v1"): "xai-us-chat",
 }
 
 
@@ -147,10 +165,9 @@ def preset(name: str) -> Preset:
     return msgspec.convert(LIVE[name], Preset)
 
 
-def quirks_of(preset: Preset) -> list[ChatQuirks | AnthropicQuirks]:
+def quirks_of(preset: Preset) -> list[msgspec.Struct]:
     """The quirks that hold for an unlisted model, then those of each listed one."""
-    kind: type[ChatQuirks | AnthropicQuirks]
-    kind = ChatQuirks if preset.protocol == "openai-chat" else AnthropicQuirks
+    kind = QUIRKS[preset.protocol]
     return [msgspec.convert(preset.quirks | quirks, kind) for quirks in [{}, *preset.model_quirks.values()]]
 
 
@@ -202,7 +219,7 @@ class TestPreset:
         assert parts.netloc
         assert (parts.query, parts.fragment, parts.username) == ("", "", None)
         assert not url.endswith("/")
-        assert not url.endswith(("/messages", "/completions"))
+        assert not url.endswith(("/messages", "/completions", "/responses"))
         if preset(name).protocol == "anthropic":
             assert not url.endswith("/v1"), "the protocol appends /v1/messages"
 
@@ -236,6 +253,10 @@ class TestPreset:
     def test_chat_presets_say_how_to_ask(self, name: str) -> None:
         if preset(name).protocol == "openai-chat":
             assert {"max_tokens_field", "reasoning", "reasoning_field"} <= preset(name).quirks.keys()
+
+    def test_responses_presets_say_how_to_ask(self, name: str) -> None:
+        if preset(name).protocol == "openai-responses":
+            assert {"reasoning", "efforts"} <= preset(name).quirks.keys()
 
     def test_efforts_ascend_and_fit_the_way_of_asking(self, name: str) -> None:
         for quirks in quirks_of(preset(name)):

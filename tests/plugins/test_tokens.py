@@ -358,8 +358,8 @@ FORMATS: list[Callable[[int, int], bytes]] = [
 
 @pytest.mark.parametrize("make", FORMATS)
 def test_the_size_of_a_picture_decides_in_every_format(make: Callable[[int, int], bytes]) -> None:
-    assert cost(picture(make(1000, 600))) == 800
-    assert cost(picture(make(75, 100))) == 10
+    assert cost(picture(make(1000, 600)), model=OLD_CLAUDE) == 800
+    assert cost(picture(make(75, 100)), model=OLD_CLAUDE) == 10
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,58 @@ def test_a_picture_is_scaled_down_to_what_the_model_sees(size: tuple[int, int], 
     ],
 )
 def test_a_picture_that_cannot_be_read_counts_as_a_usual_one(block: Block) -> None:
-    assert cost(block) == 1500
+    assert cost(block, model=OLD_CLAUDE) == cost(block, model="something-new") == 1500
+    assert cost(block, model="gemini-2.5-pro") == 258 * 6
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "tokens"),
+    [
+        # OpenAI's guide: tiles
+        ("gpt-4o", (1024, 1024), 765),
+        ("gpt-4.1", (2048, 4096), 1105),
+        ("gpt-4o", (128, 64), 255),  # as measured: nothing is scaled up
+        ("gpt-4o-mini", (512, 512), 2833 + 5667),
+        ("gpt-5", (1024, 1024), 70 + 4 * 140),
+        ("openai/gpt-5.1-chat", (512, 512), 210),
+        ("o3", (512, 512), 225),
+        ("gpt-4-turbo", (512, 512), 255),
+        # and patches
+        ("gpt-4.1-mini", (1024, 1024), 1659),
+        ("gpt-4.1-mini", (1800, 2400), 2353),
+        ("gpt-4.1-nano", (32, 32), 3),
+        ("o4-mini", (128, 64), 14),
+        ("gpt-5-mini", (640, 320), 240),
+        ("gpt-5.4-mini", (1600, 1600), 1826),
+        ("gpt-5-nano", (320, 320), 150),
+        ("gpt-5.2", (320, 320), 120),
+        ("gpt-5.5", (1600, 1600), 3000),
+        ("gpt-5.5", (1, 100_000), 3000),
+        # Google's pages
+        ("gemini-2.5-flash", (384, 384), 258),
+        ("gemini-2.5-flash", (960, 540), 1548),
+        ("gemini-3.8-flash", (4000, 3000), 1120),
+        ("gemma-3-27b", (4000, 3000), 258),
+        # xAI: 256 to 1,792
+        ("grok-4", (10, 10), 256),
+        ("grok-4", (4000, 3000), 1792),
+        # the open models' processors
+        ("qwen3-vl-plus", (320, 320), 100),
+        ("qwen2.5-vl-72b", (280, 280), 100),
+        ("mistral-medium-3", (280, 280), 100),
+        ("pixtral-12b", (1024, 1024), 4096),
+        ("kimi-k2.5", (280, 280), 100),
+        ("claude-qwen3-vl", (320, 320), 100),
+    ],
+)
+def test_a_picture_counts_as_the_vendor_of_the_model_says(model: str, size: tuple[int, int], tokens: int) -> None:
+    assert cost(picture(png(*size)), model=model) == tokens
+
+
+@given(st.integers(1, 100_000), st.integers(1, 100_000))
+def test_a_picture_of_any_size_has_some_tokens(width: int, height: int) -> None:
+    for model in ("gpt-4o", "gpt-5.5", "gemini-2.5-pro", "grok-4", "qwen3-vl", "mistral-large-3", NEW_CLAUDE):
+        assert 1 <= cost(picture(png(width, height)), model=model) <= 258 * 400_000
 
 
 def pdf(pages: int, packed: bool = False, line_end: bytes = b"\n") -> bytes:
@@ -417,6 +468,12 @@ def pdf(pages: int, packed: bool = False, line_end: bytes = b"\n") -> bytes:
 def test_a_pdf_counts_by_its_pages(content: bytes, pages: int) -> None:
     data = base64.b64encode(content).decode() or "%"
     assert cost(DocumentBlock("application/pdf", data)) == pytest.approx(2000 * pages, abs=2)
+
+
+@pytest.mark.parametrize(("model", "page"), [(NEW_CLAUDE, 2000), ("gemini-2.5-pro", 258), ("gemini-3-pro", 560)])
+def test_a_page_of_a_pdf_counts_as_the_vendor_says(model: str, page: int) -> None:
+    document = DocumentBlock("application/pdf", base64.b64encode(pdf(10)).decode())
+    assert cost(document, model=model) == pytest.approx(10 * page, abs=2)
 
 
 def test_a_document_that_is_elsewhere_counts_as_a_page() -> None:

@@ -32,16 +32,24 @@ from penstock import (
     Upstream,
     UpstreamProtocol,
     UpstreamRequest,
+    Usage,
 )
 from penstock_translation.anthropic import Anthropic
+from penstock_translation.gemini import Gemini
 from penstock_translation.openai_chat import OpenAIChat
+from penstock_translation.openai_responses import OpenAIResponses
 from penstock_translation.seals import maker_of, seal
 
 Case = dict[str, Any]
 Outcome = tuple[list[Event], GatewayError | None]
 
 CASES = Path(__file__).parent / "cases"
-UPSTREAMS: dict[str, UpstreamProtocol] = {"openai_chat": OpenAIChat()}
+UPSTREAMS: dict[str, UpstreamProtocol] = {
+    "anthropic": Anthropic(),
+    "gemini": Gemini(),
+    "openai_chat": OpenAIChat(),
+    "openai_responses": OpenAIResponses(),
+}
 """The upstream protocols with golden files, by folder."""
 
 _TARGET = Target("up", "m")
@@ -70,12 +78,16 @@ class Golden(NamedTuple):
             "tools": [{"name": name} for name in case.get("tools", ())],
             "stop": case.get("stop", []),
         }
-        return exchange_for(
+        made = exchange_for(
             self.protocol,
             prompt_of(notation),
             stream=case.get("stream") is True if "prompt" in case else True,
             output_limit=case.get("output_limit", 0),
+            session=case.get("session", ""),
         )
+        if "document" in case:
+            made.request = Anthropic().read(compact(case["document"]).encode(), {})
+        return made
 
     def render(self) -> UpstreamRequest:
         """The upstream's request."""
@@ -159,7 +171,7 @@ def block(value: Any) -> Block:
     kind = value["type"]
     members = {name: member for name, member in value.items() if name != "type"}
     if kind == "tool_use":
-        return ToolUseBlock(value["id"], value["name"], raw(value["input"]))
+        return ToolUseBlock(value["id"], value["name"], raw(value["input"]), value.get("cache", ""))
     if kind == "tool_result":
         return ToolResultBlock(**members | {"content": tuple(map(block, value["content"]))})
     if kind == "other":
@@ -171,7 +183,7 @@ def prompt_of(notation: dict[str, Any]) -> Prompt:
     """A neutral prompt."""
     fields = dict(notation)
     readers: dict[str, Callable[[Any], Any]] = {
-        "system": lambda texts: tuple(map(TextBlock, texts)),
+        "system": lambda blocks: tuple(map(block, blocks)),
         "messages": lambda turns: tuple(Message(turn["role"], tuple(map(block, turn["content"]))) for turn in turns),
         "tools": lambda tools: tuple(map(_tool, tools)),
         "output_schema": raw,
@@ -189,14 +201,16 @@ def _tool(notation: dict[str, Any]) -> Tool:
     return Tool(**fields)
 
 
-def exchange_for(protocol: UpstreamProtocol, prompt: Prompt, *, stream: bool = True, output_limit: int = 0) -> Exchange:
+def exchange_for(
+    protocol: UpstreamProtocol, prompt: Prompt, *, stream: bool = True, output_limit: int = 0, session: str = ""
+) -> Exchange:
     """An exchange whose client's document stays out of the way: the prompt is given."""
     upstream = Upstream(name="up", protocol=protocol, models=(ModelInfo(id="m", output=output_limit),))
     exchange = Exchange(
         pipeline="t",
         protocol=Anthropic(),
         operation="generate",
-        request=Request(bytes(raw({"model": "claude-x", "stream": stream})), lambda body: prompt),
+        request=Request(bytes(raw({"model": "claude-x", "stream": stream})), lambda body: prompt, session=session),
         headers={},
         upstreams={"up": upstream},
         started=0.0,
@@ -225,9 +239,14 @@ def outcome(produce: Callable[[Callable[[Iterable[Event]], None]], None]) -> Out
 
 def check(result: Outcome, case: Case) -> None:
     """That these are the events, and the error, of a case."""
-    events, error = result
+    events, error = [_without_prompt(event) for event in result[0]], result[1]
     assert events == msgspec.convert(case["events"], list[Event])
     check_error(error, case.get("error"))
+
+
+def _without_prompt(event: Event) -> Event:
+    """An estimate without its prompt, which is no business of the case."""
+    return msgspec.structs.replace(event, input=0) if isinstance(event, Usage) and event.estimated else event
 
 
 def check_error(error: GatewayError | None, expected: dict[str, Any] | None) -> None:

@@ -66,7 +66,7 @@ def render(model: str = "", body: bytes = ODD, **of_exchange: Any) -> UpstreamRe
 
 
 def fold(events: Sequence[Event], **of_exchange: Any) -> Any:
-    return json.loads(PROTOCOL.fold(exchange(**of_exchange), events))
+    return json.loads(PROTOCOL.fold(exchange(**{"upstream": PROTOCOL} | of_exchange), events))
 
 
 # ---------------------------------------------------------------- requests
@@ -384,7 +384,7 @@ def test_foreign_bytes_raise_nothing_else(noise: bytes) -> None:
 async def test_the_official_client_reads_the_same_message_streamed_and_whole(
     upstream: ScriptedUpstream, size: int
 ) -> None:
-    encoder = PROTOCOL.encoder(exchange())
+    encoder = PROTOCOL.encoder(exchange(upstream=PROTOCOL))
     streamed = event_stream(*map(encoder.encode, ANSWER))
     upstream.answers(streamed.split(size) if size else streamed, json_reply(fold(ANSWER)))
     async with anthropic.AsyncAnthropic(base_url=upstream.url, api_key="k", max_retries=0) as client:
@@ -397,7 +397,7 @@ async def test_the_official_client_reads_the_same_message_streamed_and_whole(
 
 
 async def test_the_official_client_understands_our_failures(upstream: ScriptedUpstream) -> None:
-    encoder = PROTOCOL.encoder(exchange())
+    encoder = PROTOCOL.encoder(exchange(upstream=PROTOCOL))
     upstream.answers(event_stream(encoder.encode(Start()), encoder.fail(Overloaded("no capacity"))))
     async with anthropic.AsyncAnthropic(base_url=upstream.url, api_key="k", max_retries=0) as client:
         with pytest.raises(anthropic.APIStatusError, match="no capacity"):

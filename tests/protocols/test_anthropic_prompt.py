@@ -27,6 +27,7 @@ from penstock import (
 from tests.protocols.exchanges import PROTOCOL
 
 CACHE = {"cache_control": {"type": "ephemeral"}}
+WEB_SEARCH = {"name": "web_search", "type": "web_search_20250305", "max_uses": 8}
 
 
 def prompt(*messages: dict[str, Any], **members: Any) -> Prompt:
@@ -41,6 +42,11 @@ def user(content: Any) -> dict[str, Any]:
 def blocks(*content: Any) -> tuple[Block, ...]:
     made = prompt(user(list(content))).messages
     return made[0].content if made else ()
+
+
+def marked(block: Block, cache: str) -> Block:
+    """The block with a cache mark, if blocks of its kind can have one."""
+    return msgspec.structs.replace(block, cache=cache) if "cache" in block.__struct_fields__ else block
 
 
 def refusal(*messages: Any, **members: Any) -> str:
@@ -73,8 +79,14 @@ def test_a_request_of_an_agent() -> None:
         tools=[
             {"name": "Bash", "description": "Runs.", "input_schema": {"type": "object"}, "eager_input_streaming": True},
             {"name": "DeferredToolPlaceholder", "input_schema": {"type": "object"}, "defer_loading": True},
-            {"name": "Later", "input_schema": {"type": "object"}, "defer_loading": True, "strict": True},
-            {"name": "web_search", "type": "web_search_20250305", "max_uses": 8},
+            {
+                "name": "Later",
+                "input_schema": {"type": "object"},
+                "defer_loading": True,
+                "strict": True,
+                "cache_control": {"type": "ephemeral", "ttl": "1h"},
+            },
+            WEB_SEARCH,
         ],
         tool_choice={"type": "auto", "disable_parallel_tool_use": True},
         metadata={"user_id": '{"session_id":"s"}'},
@@ -86,12 +98,13 @@ def test_a_request_of_an_agent() -> None:
         top_p=0.9,
         top_k=5,
         stop_sequences=["</block>"],
+        service_tier="standard_only",
         stream=True,
     )
     assert made == Prompt(
-        system=(TextBlock("You are an agent."),),
+        system=(TextBlock("You are an agent.", "5m"),),
         messages=(
-            Message("user", (TextBlock("Run ls."),)),
+            Message("user", (TextBlock("Run ls.", "5m"),)),
             Message("system", (TextBlock("You are in /home."),)),
             Message(
                 "assistant",
@@ -100,12 +113,12 @@ def test_a_request_of_an_agent() -> None:
                     ToolUseBlock("toolu_1", "Bash", msgspec.Raw(b'{"command": "ls", "n": 1.0}')),
                 ),
             ),
-            Message("user", (ToolResultBlock("toolu_1", (TextBlock("a.txt"),)), TextBlock("Next?"))),
+            Message("user", (ToolResultBlock("toolu_1", (TextBlock("a.txt"),), cache="5m"), TextBlock("Next?"))),
         ),
         tools=(
             Tool("Bash", "Runs.", msgspec.Raw(b'{"type": "object"}')),
-            Tool("Later", schema=msgspec.Raw(b'{"type": "object"}'), strict=True),
-            Tool("web_search", type="web_search_20250305"),
+            Tool("Later", schema=msgspec.Raw(b'{"type": "object"}'), strict=True, cache="1h"),
+            Tool("web_search", type="web_search_20250305", options=msgspec.Raw(json.dumps(WEB_SEARCH).encode())),
         ),
         tool_choice=ToolChoice("auto", parallel=False),
         max_tokens=128000,
@@ -115,6 +128,7 @@ def test_a_request_of_an_agent() -> None:
         stop=("</block>",),
         thinking=ThinkingControl("adaptive", None, "low"),
         user='{"session_id":"s"}',
+        service_tier="standard_only",
     )
 
 
@@ -122,16 +136,22 @@ def test_a_prompt_of_nothing_but_messages() -> None:
     assert prompt(user("hi")) == Prompt(messages=(Message("user", (TextBlock("hi"),)),))
 
 
+def test_a_tier_of_service_that_is_no_word_is_none() -> None:
+    assert prompt(user("hi"), service_tier=7) == prompt(user("hi"), service_tier=None) == prompt(user("hi"))
+
+
 def test_null_is_absent() -> None:
     optional = ["system", "tools", "tool_choice", "temperature", "stop_sequences", "thinking", "metadata"]
     assert prompt(user("hi"), **dict.fromkeys(optional)) == prompt(user("hi"))
 
 
-@pytest.mark.parametrize("content", ["", [], None, [{"type": "text", "text": ""}]])
-def test_turns_without_content_are_left_out(content: Any) -> None:
-    assert prompt(user("hi"), {"role": "system", "content": content, "output_config": {"effort": "low"}}) == prompt(
-        user("hi"), output_config={"effort": "low"}
-    )
+@pytest.mark.parametrize(
+    ("content", "expected"), [("", ()), ([], ()), (None, ()), ([{"type": "text", "text": ""}], (TextBlock(""),))]
+)
+def test_turns_without_content_stay_turns(content: Any, expected: tuple[Block, ...]) -> None:
+    made = prompt(user("hi"), {"role": "system", "content": content, "output_config": {"effort": "low"}})
+    assert made.messages == (Message("user", (TextBlock("hi"),)), Message("system", expected))
+    assert made.thinking.effort == "low"
 
 
 def test_an_attribution_alone_leaves_no_system_prompt() -> None:
@@ -224,7 +244,92 @@ def test_an_attribution_alone_leaves_no_system_prompt() -> None:
     ],
 )
 def test_content_blocks(block: dict[str, Any], expected: Block) -> None:
-    assert blocks(block | CACHE) == (expected,)
+    assert blocks(block) == (expected,)
+    assert blocks(block | CACHE) == (marked(expected, "5m"),)
+    assert blocks(block | {"cache_control": {"type": "ephemeral", "ttl": "1h"}}) == (marked(expected, "1h"),)
+    for unmarked in (None, {}, {"type": "novel"}, {"type": 7, "ttl": []}):
+        assert blocks(block | {"cache_control": unmarked}) == (expected,)
+
+
+SEEN = {"type": "computer_20251124", "name": "computer", "display_width_px": 1024, "display_height_px": 768}
+
+
+@pytest.mark.parametrize(
+    ("definition", "properties", "commands"),
+    [
+        ({"type": "bash_20250124", "name": "bash"}, "command restart", ""),
+        ({"type": "bash_20241022", "name": "bash"}, "command restart", ""),
+        (
+            {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9},
+            "command path view_range file_text old_str new_str insert_line insert_text",
+            "view create str_replace insert",
+        ),
+        (
+            {"type": "text_editor_20250124", "name": "str_replace_editor"},
+            "command path view_range file_text old_str new_str insert_line",
+            "view create str_replace insert undo_edit",
+        ),
+        (
+            {"type": "memory_20250818", "name": "memory"},
+            "command path view_range file_text old_str new_str insert_line insert_text old_path new_path",
+            "view create str_replace insert delete rename",
+        ),
+        (
+            SEEN | {"type": "computer_20241022"},
+            "action coordinate text start_coordinate",
+            "key type mouse_move left_click left_click_drag right_click middle_click double_click screenshot "
+            "cursor_position",
+        ),
+        (
+            SEEN | {"enable_zoom": True},
+            "action coordinate text start_coordinate scroll_direction scroll_amount duration region",
+            "key type mouse_move left_click left_click_drag right_click middle_click double_click screenshot "
+            "cursor_position left_mouse_down left_mouse_up triple_click scroll hold_key wait zoom",
+        ),
+    ],
+)
+def test_tools_that_the_client_runs_have_their_published_schema(
+    definition: dict[str, Any], properties: str, commands: str
+) -> None:
+    (tool,) = prompt(tools=[definition | CACHE]).tools
+    schema = json.loads(bytes(tool.schema))
+    assert (tool.name, tool.type, tool.cache) == (definition["name"], definition["type"], "5m")
+    assert tool.description
+    assert list(schema["properties"]) == properties.split()
+    first = next(iter(schema["properties"].values()))
+    assert first.get("enum", []) == commands.split()
+    assert json.loads(bytes(tool.options)) == definition | CACHE
+
+
+def test_a_computer_says_how_large_its_screen_is_and_zooms_only_if_it_can() -> None:
+    (tool,) = prompt(tools=[SEEN]).tools
+    assert "1024 pixels wide and 768 high" in tool.description
+    assert b"zoom" not in bytes(tool.schema)
+    (odd,) = prompt(tools=[SEEN | {"display_width_px": "wide"}]).tools
+    assert "wide" not in odd.description
+
+
+@pytest.mark.parametrize(
+    "type",
+    [
+        "web_search_20260318",
+        "web_fetch_20250910",
+        "code_execution_20250825",
+        "tool_search_tool_bm25_20251119",
+        "computer_toolset_20260801",
+        "mcp_toolset",
+        "novelty",
+    ],
+)
+def test_tools_that_the_provider_runs_have_no_schema(type: str) -> None:
+    (tool,) = prompt(tools=[{"type": type, "name": "x", "n": 1.0}]).tools
+    assert tool == Tool("x", type=type, options=msgspec.Raw(b'{"type": "%b", "name": "x", "n": 1.0}' % type.encode()))
+
+
+def test_what_a_client_says_of_a_known_tool_counts() -> None:
+    own = {"type": "bash_20250124", "name": "sh", "description": "Mine.", "input_schema": {"type": "object"}}
+    (tool,) = prompt(tools=[own]).tools
+    assert (tool.description, tool.schema) == ("Mine.", msgspec.Raw(b'{"type": "object"}'))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +390,8 @@ def test_an_output_schema_in_both_places() -> None:
         ([], {"temperature": "hot"}, "temperature: expected float | null, got str"),
         ([], {"tools": [{"description": "nameless"}]}, "tools[0].name: a tool needs a name"),
         ([], {"tools": [{"name": "a", "input_schema": []}]}, "tools[0].input_schema: expected object"),
+        ([], {"tools": [{"name": "a"}, {"name": 7}]}, "tools[1].name: expected str, got int"),
+        ([], {"tools": ["a"]}, "tools[0]: expected object, got str"),
         ([], {"stop_sequences": ["a", 1]}, "stop_sequences[1]: expected str, got int"),
     ],
 )

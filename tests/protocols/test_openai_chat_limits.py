@@ -2,17 +2,17 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from penstock import Message, Prompt, Target, TextBlock, ToolInput
+from penstock import Message, Prompt, Target, TextBlock, Tool, ToolInput, UpstreamFailed
 from penstock_translation.blocks import Blocks
 from penstock_translation.openai_chat import ChatQuirks, OpenAIChat
-from tests.protocols.golden import exchange_for
+from tests.protocols.golden import Golden, exchange_for, framed
 
 CHAT = OpenAIChat()
 
@@ -101,3 +101,69 @@ def test_the_end_of_an_input_is_seen_however_it_is_cut(text: str) -> None:
             blocks.call(1, "d", "g" if not at else "", "{" if not at else " ")
         assert inputs(blocks)[0] == text.rstrip() or inputs(blocks)[0] == text
         assert 1 in inputs(blocks), "the second call is open, so the first one has ended"
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking", "tool_use"])
+def test_blank_fragments_are_quick(kind: str) -> None:
+    blocks = collected()
+    with quick(2.0):
+        for _ in range(40_000):
+            blocks.call(0, "c", "f", " ") if kind == "tool_use" else blocks.text("text", " ")
+            if kind == "thinking":
+                blocks.text("thinking", "\n")
+        blocks.finish()
+    assert inputs(blocks) == ({0: "{}"} if kind == "tool_use" else {})
+
+
+def test_details_in_many_fragments_are_quick() -> None:
+    golden = Golden(CHAT, {"quirks": {"reasoning_details": True}})
+    details = [{"type": "reasoning.text", "text": "x" * 20, "index": number % 50} for number in range(20_000)]
+    chunks = [framed({"choices": [{"delta": {"reasoning_details": [detail]}}]}) for detail in details]
+    with quick(2.0):
+        events, error = golden.decode([*chunks, framed({"choices": [{"finish_reason": "stop"}]}), b"data: [DONE]\n\n"])
+    assert error is None
+    assert len(events) == 20_000 + 6
+
+
+def test_sources_without_a_text_are_quick() -> None:
+    golden = Golden(CHAT, {})
+    sources = [{"url": f"https://a.example/{number}"} for number in range(200)]
+    chunk = framed({"choices": [{"delta": {"annotations": sources}}]})
+    with quick(2.0):
+        golden.decode([chunk] * 200)
+
+
+def test_a_schema_of_many_alternatives_is_quick() -> None:
+    branches = [{"properties": {f"p{number}": {}, "same": {"const": number}}} for number in range(2_000)]
+    prompt = Prompt(tools=(Tool("f", schema=msgspec.Raw(json.dumps({"anyOf": branches}).encode())),))
+    with quick():
+        body = rendered(prompt)
+    assert len(body["tools"][0]["function"]["parameters"]["properties"]) == 2_001
+
+
+LARGE = "x" * (1 << 20)
+
+
+def repeat(times: int, step: Callable[[int], object]) -> None:
+    for number in range(times):
+        step(number)
+
+
+def test_an_answer_that_has_to_be_kept_ends_somewhere() -> None:
+    blocks = collected()
+    blocks.call(0, "c", "f", "{")  # all else waits for its end
+    with pytest.raises(UpstreamFailed, match="larger than 64 million"):
+        repeat(65, lambda number: blocks.text("text", LARGE))
+
+
+def test_blocks_without_content_end_somewhere() -> None:
+    blocks = collected()
+    with pytest.raises(UpstreamFailed, match="larger than 64 million"):
+        repeat(300_000, lambda number: blocks.call(number, "", "", ""))
+
+
+def test_a_whole_answer_in_place_of_a_stream_ends_somewhere() -> None:
+    decoder = CHAT.decoder(exchange_for(CHAT, Prompt()), None, ChatQuirks())
+    chunk = b'{"' + LARGE.encode()
+    with pytest.raises(UpstreamFailed, match="larger than 64"):
+        repeat(65, lambda number: decoder.feed(chunk))

@@ -5,8 +5,8 @@
         gate = await gateway(PIPELINE, url=upstream.url)
         ...  # any client, pointed at gate.url
 
-`messages` and `chat` make answers in the two usual formats, `Reply` any other; the fixtures are at the end. They
-are asynchronous and need pytest-asyncio in its mode `auto`.
+`messages`, `chat`, `responses` and `contents` make answers in the four usual formats, `Reply` any other; the fixtures
+are at the end. They are asynchronous and need pytest-asyncio in its mode `auto`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pytest
 
-from penstock.testing import chat, messages
+from penstock.testing import chat, contents, messages, responses
 from penstock.testing.gateway import GatewayProcess, Place, RunningGateway, clean_environment
 from penstock.testing.parts import Thought, ToolCall
 from penstock.testing.reply import CUT, HANG, RESET, Reply, event_stream, html_reply, json_reply
@@ -40,10 +40,12 @@ __all__ = [
     "ToolCall",
     "chat",
     "clean_environment",
+    "contents",
     "event_stream",
     "html_reply",
     "json_reply",
     "messages",
+    "responses",
 ]
 
 

@@ -29,6 +29,9 @@ from penstock_translation.anthropic.models import models_body
 from penstock_translation.anthropic.prompt import read_prompt
 from penstock_translation.anthropic.quirks import Quirks
 from penstock_translation.anthropic.request import betas, render_body
+from penstock_translation.anthropic.sealing import Sealer
+from penstock_translation.anthropic.writing import write_prompt
+from penstock_translation.seals import maker_of
 
 __all__ = ["Anthropic", "Quirks"]
 
@@ -76,7 +79,7 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
     # ------------------------------------------------------------ for clients
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> Request:
-        request = Request(body, read_prompt)
+        request = Request(body, read_prompt, write_prompt=write_prompt)
         request.session = (
             headers.get("x-claude-code-session-id")
             or _session(request.fields.get("metadata"))
@@ -114,17 +117,24 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
         if exchange.protocol.name != self.name:
             raise Internal(f"a request in the format {exchange.protocol.name!r} cannot go to an Anthropic upstream")
         path = "/v1/messages/count_tokens" if exchange.operation == "count_tokens" else "/v1/messages"
+        body, dropped = render_body(exchange, target, quirks)
         return UpstreamRequest(
             path=f"{path}?{exchange.query}" if exchange.query else path,
-            body=render_body(exchange, target, quirks),
+            body=body,
             headers=_headers(exchange.headers, quirks),
+            dropped=dropped,
         )
 
     def decoder(self, exchange: Exchange, wanted: frozenset[type] | None, quirks: Quirks) -> Decoder:
-        return StreamDecoder(wanted)
+        return StreamDecoder(wanted, None if quirks.claude else Sealer(maker_of(exchange)))
 
     def read_answer(self, exchange: Exchange, body: bytes, quirks: Quirks) -> list[Event]:
-        return read_message(body)
+        if quirks.claude:
+            return read_message(body)
+        sealer = Sealer(maker_of(exchange))
+        events = read_message(body, sealer)
+        sealer.note(exchange)
+        return events
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         return read_error(status, headers, body)

@@ -26,6 +26,7 @@ from penstock import (
 )
 from penstock_translation.anthropic.errors import read_event
 from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.sealing import Sealer
 from penstock_translation.anthropic.wire import (
     WireUsage,
     final_record,
@@ -133,7 +134,7 @@ def fold(exchange: Exchange, events: Iterable[Event]) -> bytes:
 # ---------------------------------------------------------------- a message to events
 
 
-def read_message(body: bytes) -> list[Event]:
+def read_message(body: bytes, sealer: Sealer | None = None) -> list[Event]:
     """The events of a whole answer. Raises UpstreamFailed, or the error that the body tells of."""
     what = "answer"
     members = read_upstream(_MEMBERS, body, what)
@@ -144,7 +145,7 @@ def read_message(body: bytes) -> list[Event]:
     events: list[Event] = [Start(model, name, usage)]
     blocks: list[msgspec.Raw] = read_upstream(_BLOCKS, members["content"], what)
     for index, raw in enumerate(blocks):
-        events += [*read_block(index, raw), BlockStop(index)]
+        events += [*read_block(index, sealer.part(raw) if sealer else raw), BlockStop(index)]
     final = {name: raw for name, raw in members.items() if name not in _HEAD}
     return [*events, usage, read_finish(final)]
 

@@ -1,7 +1,7 @@
 """The content blocks of a request as neutral ones; what is foreign to the vocabulary is kept in words."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -25,11 +25,32 @@ _WORDS = frozenset(
 )
 
 
+class CacheControl(msgspec.Struct):
+    """Where a client wants the prompt to be cached."""
+
+    type: Any = None
+    ttl: Any = None
+
+
+class Markable(msgspec.Struct, kw_only=True):
+    """What can carry such a mark."""
+
+    cache_control: CacheControl | None = None
+
+    @property
+    def cache(self) -> Literal["", "5m", "1h"]:
+        """The mark in neutral words."""
+        control = self.cache_control
+        if control is None or control.type != "ephemeral":
+            return ""
+        return "1h" if control.ttl == "1h" else "5m"
+
+
 class _Typed(msgspec.Struct):
     type: str = ""
 
 
-class _Text(msgspec.Struct):
+class _Text(Markable):
     text: str
 
 
@@ -41,16 +62,16 @@ class _Source(msgspec.Struct):
     content: str | list[msgspec.Raw] | None = None
 
 
-class _Image(msgspec.Struct):
+class _Image(Markable):
     source: _Source
 
 
-class _Document(msgspec.Struct):
+class _Document(Markable):
     source: _Source
     title: str | None = None
 
 
-class _SearchResult(msgspec.Struct):
+class _SearchResult(Markable):
     title: str | None = None
     source: str | None = None
     content: list[_Text] = []
@@ -65,13 +86,13 @@ class _Redacted(msgspec.Struct):
     data: str
 
 
-class _ToolUse(msgspec.Struct):
+class _ToolUse(Markable):
     id: str
     name: str
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _ToolResult(msgspec.Struct):
+class _ToolResult(Markable):
     tool_use_id: str
     content: str | list[msgspec.Raw] | None = None
     is_error: bool | None = None
@@ -89,11 +110,10 @@ _TOOL_RESULT = msgspec.json.Decoder(_ToolResult)
 
 
 def read_content(content: str | list[msgspec.Raw] | None, where: str) -> tuple[Block, ...]:
-    """The blocks of a `content`, empty texts left out; `where` is its place in the document. Raises InvalidRequest."""
+    """A block for each of a `content`; `where` is its place in the document. Raises InvalidRequest."""
     if content is None or isinstance(content, str):
         return (TextBlock(content),) if content else ()
-    blocks = [_block(raw, f"{where}[{position}]") for position, raw in enumerate(content)]
-    return tuple(block for block in blocks if not isinstance(block, TextBlock) or block.text)
+    return tuple([_block(raw, f"{where}[{position}]") for position, raw in enumerate(content)])
 
 
 def _block(raw: msgspec.Raw, where: str) -> Block:
@@ -106,30 +126,32 @@ def _block(raw: msgspec.Raw, where: str) -> Block:
 
 
 def _text(raw: msgspec.Raw, where: str) -> Block:
-    return TextBlock(_TEXT.decode(raw).text)
+    block = _TEXT.decode(raw)
+    return TextBlock(block.text, block.cache)
 
 
 def _image(raw: msgspec.Raw, where: str) -> Block:
-    source = _IMAGE.decode(raw).source
+    image = _IMAGE.decode(raw)
+    source = image.source
     if source.type == "base64":
-        return ImageBlock(source.media_type or "", source.data or "")
-    return ImageBlock(url=source.url) if source.url else OtherBlock("image")
+        return ImageBlock(source.media_type or "", source.data or "", cache=image.cache)
+    return ImageBlock(url=source.url, cache=image.cache) if source.url else OtherBlock("image")
 
 
 def _document(raw: msgspec.Raw, where: str) -> Block:
     document = _DOCUMENT.decode(raw)
-    source, title = document.source, document.title or ""
+    source, title, cache = document.source, document.title or "", document.cache
     match source.type:
         case "base64":
-            return DocumentBlock(source.media_type or "", source.data or "", title=title)
+            return DocumentBlock(source.media_type or "", source.data or "", title=title, cache=cache)
         case "text":
-            return DocumentBlock(source.media_type or "", text=source.data or "", title=title)
+            return DocumentBlock(source.media_type or "", text=source.data or "", title=title, cache=cache)
         case "content":
             parts = read_content(source.content, f"{where}.source.content")
             text = "\n".join(part.text for part in parts if isinstance(part, TextBlock))
-            return DocumentBlock(text=text, title=title)
+            return DocumentBlock(text=text, title=title, cache=cache)
         case _ if source.url:
-            return DocumentBlock(url=source.url, title=title)
+            return DocumentBlock(url=source.url, title=title, cache=cache)
         case _:
             return OtherBlock("document", title)  # a file kept at the provider: nobody else can open it
 
@@ -137,7 +159,7 @@ def _document(raw: msgspec.Raw, where: str) -> Block:
 def _search_result(raw: msgspec.Raw, where: str) -> Block:
     found = _SEARCH_RESULT.decode(raw)
     lines = (found.title, found.source, *(part.text for part in found.content))
-    return TextBlock("\n".join(line for line in lines if line))
+    return TextBlock("\n".join(line for line in lines if line), found.cache)
 
 
 def _thinking(raw: msgspec.Raw, where: str) -> Block:
@@ -153,13 +175,13 @@ def _tool_use(raw: msgspec.Raw, where: str) -> Block:
     call = _TOOL_USE.decode(raw)
     if not bytes(call.input).startswith(b"{"):
         raise InvalidRequest(f"{where}.input: expected object")
-    return ToolUseBlock(call.id, call.name, call.input)
+    return ToolUseBlock(call.id, call.name, call.input, call.cache)
 
 
 def _tool_result(raw: msgspec.Raw, where: str) -> Block:
     result = _TOOL_RESULT.decode(raw)
     content = read_content(result.content, f"{where}.content")
-    return ToolResultBlock(result.tool_use_id, content, bool(result.is_error))
+    return ToolResultBlock(result.tool_use_id, content, bool(result.is_error), result.cache)
 
 
 def _words(value: Any) -> str:

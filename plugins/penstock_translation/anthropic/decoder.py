@@ -32,7 +32,8 @@ from penstock import (
 from penstock_translation.anthropic.encoder import MESSAGE_STOP, last_frames
 from penstock_translation.anthropic.errors import read_event
 from penstock_translation.anthropic.mistakes import read_upstream
-from penstock_translation.anthropic.wire import WireUsage, one_line, read_block, read_finish, read_usage
+from penstock_translation.anthropic.sealing import Sealer
+from penstock_translation.anthropic.wire import WireUsage, one_line, read_block, read_finish, read_usage, text_of
 
 _ALIVE = (Ping(),)
 _DELTAS = frozenset(get_args(Delta))
@@ -92,7 +93,8 @@ _NO_NAMES = frozenset({b"", b"message"})  # how servers that do not name their e
 class StreamDecoder(Decoder):
     """Reads one stream."""
 
-    def __init__(self, wanted: frozenset[type] | None) -> None:
+    def __init__(self, wanted: frozenset[type] | None, sealer: Sealer | None = None) -> None:
+        self._sealer = sealer
         self._reader = sse.Reader()
         self._skipped = b"content_block_delta" if wanted is not None and not wanted & _DELTAS else None
         self._usage = Usage()
@@ -103,7 +105,7 @@ class StreamDecoder(Decoder):
         self._stopped = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
-        if self._skipped and not self._held and self._reader.empty and _only_deltas(chunk):
+        if self._skipped and not self._held and self._reader.empty and self._is_relayed(chunk):
             return [Piece((), chunk)]
         try:
             frames = self._reader.feed(chunk)
@@ -120,9 +122,12 @@ class StreamDecoder(Decoder):
         self._held.append(MESSAGE_STOP)  # the one frame that may be missing
         return [*pieces, self._last()]
 
+    def _is_relayed(self, chunk: bytes) -> bool:
+        return _only_deltas(chunk) and not (self._sealer is not None and self._sealer.concerns(chunk))
+
     def _pieces(self, frames: Iterable[sse.Frame]) -> Iterator[Piece]:
         skipped: list[bytes] = []
-        for frame in frames:
+        for frame in map(self._sealer.frame, frames) if self._sealer else frames:
             if frame.name == self._skipped and not self._held and not self._stopped:
                 skipped.append(frame.raw)
             elif (piece := self._read_or_fail(frame)) is not None:
@@ -198,12 +203,13 @@ class StreamDecoder(Decoder):
         return (Start(message.model or "", message.id or "", self._usage),)
 
     def _block_start(self, data: bytes) -> Sequence[Event]:
-        self._begun = True
         frame = read_upstream(_BLOCK_START, data, "content_block_start event")
+        self._begun = True
         return read_block(frame.index, frame.content_block)
 
     def _block_delta(self, data: bytes) -> Sequence[Event] | None:
         frame = read_upstream(_BLOCK_DELTA, data, "content_block_delta event")
+        self._begun = True
         delta = frame.delta
         match delta.type:
             case "text_delta":
@@ -215,7 +221,7 @@ class StreamDecoder(Decoder):
             case "signature_delta":
                 return (Signature(frame.index, delta.signature or ""),)
             case "citations_delta":
-                return (Citation(frame.index, one_line(bytes(delta.citation)).decode()),)
+                return (Citation(frame.index, text_of(bytes(delta.citation))),)
             case _:
                 return None
 

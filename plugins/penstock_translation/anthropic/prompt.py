@@ -4,16 +4,18 @@ Sources: the official SDK's types of November 2026 and captured requests of real
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from penstock import InvalidRequest, Message, Prompt, TextBlock, ThinkingControl, Tool, ToolChoice
-from penstock_translation.anthropic.blocks import read_content
+from penstock import Block, InvalidRequest, Message, Prompt, TextBlock, ThinkingControl, Tool, ToolChoice
+from penstock_translation.anthropic.blocks import Markable, read_content
+from penstock_translation.anthropic.defined import defined
 from penstock_translation.anthropic.mistakes import BROKEN, located
 
 ATTRIBUTION = "x-anthropic-billing-header:"  # an agent's billing tag; it varies, so it would spoil prefix caches
-_PLACEHOLDER = "DeferredToolPlaceholder"  # announces a tool search that only this format's providers have
+PLACEHOLDER = "DeferredToolPlaceholder"  # announces a tool search that only this format's providers have
 _NOTHING = msgspec.Raw(b"null")
 
 _ROLES: Mapping[str, Literal["user", "assistant", "system"]] = {
@@ -51,7 +53,11 @@ class _Turn(msgspec.Struct):
     output_config: _OutputConfig | None = None
 
 
-class _Tool(msgspec.Struct):
+class _TurnEffort(msgspec.Struct):
+    output_config: _OutputConfig | None = None
+
+
+class _Tool(Markable):
     name: str = ""
     type: str | None = None
     description: str | None = None
@@ -77,7 +83,7 @@ class _Metadata(msgspec.Struct):
 class _Body(msgspec.Struct):
     messages: list[_Turn]
     system: str | list[msgspec.Raw] | None = None
-    tools: list[_Tool] | None = None
+    tools: list[msgspec.Raw] | None = None
     tool_choice: _Choice | None = None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -88,9 +94,18 @@ class _Body(msgspec.Struct):
     output_config: _OutputConfig | None = None
     output_format: _Format | None = None  # where `output_config.format` stood in an earlier beta
     metadata: _Metadata | None = None
+    service_tier: Any = None
+
+
+class _Asked(msgspec.Struct):
+    messages: list[_TurnEffort]
+    thinking: _Thinking | None = None
+    output_config: _OutputConfig | None = None
 
 
 _BODY = msgspec.json.Decoder(_Body)
+_ASKED = msgspec.json.Decoder(_Asked)
+_TOOL = msgspec.json.Decoder(_Tool)
 
 
 def read_prompt(body: bytes) -> Prompt:
@@ -112,13 +127,25 @@ def read_prompt(body: bytes) -> Prompt:
         thinking=_thinking(wire),
         output_schema=_output_schema(wire),
         user=(wire.metadata and wire.metadata.user_id) or "",
+        service_tier=wire.service_tier if isinstance(wire.service_tier, str) else "",
     )
 
 
+def read_thinking(body: bytes) -> ThinkingControl:
+    """How much the model should think. Raises what the JSON reader raises."""
+    return _thinking(_ASKED.decode(body))
+
+
 def _system(system: str | list[msgspec.Raw] | None) -> tuple[TextBlock, ...]:
-    blocks = read_content(system, "system")
-    texts = tuple(block for block in blocks if isinstance(block, TextBlock))
-    return texts[1:] if texts and texts[0].text.startswith(ATTRIBUTION) else texts
+    return tuple([block for block in visible(read_content(system, "system")) if block is not None])
+
+
+def visible(system: Sequence[Block]) -> list[TextBlock | None]:
+    """What the prompt says of each block of a system prompt: nothing of an agent's billing tag, nor of foreign ones."""
+    texts = [block if isinstance(block, TextBlock) else None for block in system]
+    first = next((text for text in texts if text is not None), None)
+    hidden = first if first is not None and first.text.startswith(ATTRIBUTION) else None
+    return [None if text is hidden else text for text in texts]
 
 
 def _messages(turns: list[_Turn]) -> Iterable[Message]:
@@ -127,26 +154,40 @@ def _messages(turns: list[_Turn]) -> Iterable[Message]:
         if role is None:
             place = f"messages[{position}].role"
             raise InvalidRequest(f"{place}: expected user, assistant or system, got {turn.role!r}")
-        content = read_content(turn.content, f"messages[{position}].content")
-        if content:
-            yield Message(role, content)
+        yield Message(role, read_content(turn.content, f"messages[{position}].content"))
 
 
-def _tools(tools: Sequence[_Tool]) -> Iterable[Tool]:
-    for position, tool in enumerate(tools):
-        kind = "" if tool.type is None or tool.type == "custom" else tool.type
-        if not tool.name and not kind:
-            raise InvalidRequest(f"tools[{position}].name: a tool needs a name")
-        if tool.name == _PLACEHOLDER:
-            continue
-        made = Tool(tool.name or kind, tool.description or "", type=kind, strict=tool.strict)
-        yield made if tool.input_schema == _NOTHING else _with_schema(made, tool.input_schema, position)
+def _tools(tools: Sequence[msgspec.Raw]) -> Iterable[Tool]:
+    for position, raw in enumerate(tools):
+        place = f"tools[{position}]"
+        try:
+            tool = _TOOL.decode(raw)
+        except BROKEN as error:
+            raise InvalidRequest(located(error, place)) from None
+        if tool.name != PLACEHOLDER:
+            yield _tool(tool, raw, place)
 
 
-def _with_schema(tool: Tool, schema: msgspec.Raw, position: int) -> Tool:
-    if not bytes(schema).startswith(b"{"):
-        raise InvalidRequest(f"tools[{position}].input_schema: expected object")
-    return msgspec.structs.replace(tool, schema=schema)
+def _tool(tool: _Tool, raw: msgspec.Raw, place: str) -> Tool:
+    kind = "" if tool.type is None or tool.type == "custom" else tool.type
+    if not tool.name and not kind:
+        raise InvalidRequest(f"{place}.name: a tool needs a name")
+    made = Tool(tool.name or kind, tool.description or "", type=kind, strict=tool.strict, cache=tool.cache)
+    if kind:
+        made = _built_in(made, raw)
+    if tool.input_schema == _NOTHING:
+        return made
+    if not bytes(tool.input_schema).startswith(b"{"):
+        raise InvalidRequest(f"{place}.input_schema: expected object")
+    return replace(made, schema=tool.input_schema)
+
+
+def _built_in(tool: Tool, raw: msgspec.Raw) -> Tool:
+    """The tool with its whole definition, and with what its provider has published of it."""
+    known = defined(tool.type, raw)
+    if known is None:
+        return replace(tool, options=raw)
+    return replace(tool, options=raw, description=tool.description or known.description, schema=known.schema)
 
 
 def _tool_choice(choice: _Choice | None) -> ToolChoice | None:
@@ -156,7 +197,7 @@ def _tool_choice(choice: _Choice | None) -> ToolChoice | None:
     return ToolChoice(mode, choice.name or "", parallel=not choice.disable_parallel_tool_use)
 
 
-def _thinking(wire: _Body) -> ThinkingControl:
+def _thinking(wire: _Body | _Asked) -> ThinkingControl:
     """Mode and budget, and the newest effort: a system turn may set its own from there on."""
     configs = (wire.output_config, *(turn.output_config for turn in wire.messages))
     efforts = [config.effort for config in configs if config and config.effort]

@@ -18,10 +18,11 @@ from penstock import (
     Text,
     Thinking,
     ToolInput,
+    UpstreamFailed,
     Usage,
 )
-from penstock_translation.anthropic.mistakes import read_upstream
-from penstock_translation.anthropic.safeguards import unsupported
+from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
+from penstock_translation.anthropic.safeguards import spoken_by_upstream, unsupported
 
 to_json = msgspec.json.Encoder().encode
 
@@ -29,6 +30,14 @@ to_json = msgspec.json.Encoder().encode
 def one_line(json: bytes) -> bytes:
     """JSON without line breaks, as a server-sent event needs it."""
     return msgspec.json.format(json, indent=-1) if b"\n" in json else json
+
+
+def text_of(json: bytes) -> str:
+    """JSON that nobody has read yet, as text on one line. Raises UpstreamFailed if it is not UTF-8."""
+    try:
+        return one_line(json).decode()
+    except BROKEN as error:
+        raise UpstreamFailed("the upstream sent broken JSON", detail=str(error)) from None
 
 
 # ---------------------------------------------------------------- usage
@@ -78,13 +87,14 @@ def _or(count: int | None, default: int) -> int:
 
 
 def write_usage(usage: Usage) -> bytes:
-    """The counts, complete."""
+    """The counts, complete. Estimates are plain numbers too: the format has no word for a guess, and clients add."""
     written = usage.cache_write + usage.cache_write_1h
+    split = b',"cache_creation":{"ephemeral_5m_input_tokens":%d,"ephemeral_1h_input_tokens":%d}'
+    times = split % (usage.cache_write, usage.cache_write_1h) if written else b""
     details = b',"output_tokens_details":{"thinking_tokens":%d}' % usage.reasoning if usage.reasoning else b""
     return (
-        b'{"input_tokens":%d,"cache_creation_input_tokens":%d,"cache_read_input_tokens":%d,'
-        b'"cache_creation":{"ephemeral_5m_input_tokens":%d,"ephemeral_1h_input_tokens":%d},"output_tokens":%d%b}'
-    ) % (usage.input, written, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.output, details)
+        b'{"input_tokens":%d,"cache_creation_input_tokens":%d,"cache_read_input_tokens":%d%b,"output_tokens":%d%b}'
+    ) % (usage.input, written, usage.cache_read, times, usage.output, details)
 
 
 # ---------------------------------------------------------------- content blocks
@@ -121,12 +131,12 @@ def read_block(index: int, raw: msgspec.Raw) -> list[Event]:
     events: list[Event] = [BlockStart(index, kind, block.name or "", block.id or "", block.data or "")]
     if kind == "text":
         events += [Text(index, block.text)] if block.text else []
-        events += [Citation(index, one_line(bytes(source)).decode()) for source in block.citations or ()]
+        events += [Citation(index, text_of(bytes(source))) for source in block.citations or ()]
     elif kind == "thinking":
         events += [Thinking(index, block.thinking)] if block.thinking else []
         events += [Signature(index, block.signature)] if block.signature else []
     elif block.input:
-        events.append(ToolInput(index, to_json(block.input).decode()))
+        events.append(ToolInput(index, text_of(to_json(block.input))))
     return events
 
 
@@ -164,29 +174,43 @@ _TEXT = msgspec.json.Decoder(str | None)
 
 
 def message_head(exchange: Exchange, start: Start) -> dict[str, Any]:
-    """The members with which a message begins."""
+    """The members with which a message begins.
+
+    A translated answer has the name that the client has asked for: Claude Code, when it resumes a session, leaves out
+    the thinking of answers that name another one (seen with 2.1.330). The log has both names.
+    """
     made = "msg_" + exchange.id.removeprefix("req_")
+    asked = exchange.request.client_model
     return {
         "id": start.id if start.id.startswith("msg_") else made,
         "type": "message",
         "role": "assistant",
-        "model": start.model or exchange.request.client_model,
+        "model": asked if exchange.attempt and not spoken_by_upstream(exchange) else start.model or asked,
     }
 
 
 def read_finish(members: Mapping[str, msgspec.Raw]) -> Finish:
-    """The members of the final record; null means absent. Raises UpstreamFailed."""
+    """The members of the final record; null means absent. Raises UpstreamFailed.
+
+    A reason outside the vocabulary is an end of the turn, and stays among the further members.
+    """
     given = {name: raw for name, raw in members.items() if bytes(raw) != b"null"}
     reason = read_upstream(_TEXT, given.pop("stop_reason", _NULL), "stop_reason")
     sequence = read_upstream(_TEXT, given.pop("stop_sequence", _NULL), "stop_sequence")
     extra = {name: bytes(raw).decode(errors="replace") for name, raw in given.items()}
+    if reason and reason not in _REASONS:
+        extra["stop_reason"] = to_json(reason).decode()
     return Finish(_REASONS.get(reason or "", "end_turn"), sequence, extra)
 
 
 def final_record(exchange: Exchange, finish: Finish) -> dict[str, Any]:
     """The members of the final record. Safety checks that nobody made are answered as unsupported."""
     record: dict[str, Any] = {"stop_reason": _REASON_NAMES[finish.reason], "stop_sequence": finish.stop_sequence}
-    record |= {name: msgspec.Raw(json.encode()) for name, json in finish.extra.items()}
+    record |= {
+        name: msgspec.Raw(json.encode())
+        for name, json in finish.extra.items()
+        if name != "stop_reason" or finish.reason == "end_turn"
+    }
     if "safeguard_results" not in record and (results := unsupported(exchange)):
         record["safeguard_results"] = results
     return record

@@ -1,41 +1,43 @@
 """Records of an upstream, put together to the events of one answer."""
 
+from collections import deque
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, Literal
 
 import msgspec
 
-from penstock import Event, Exchange, Finish, Overloaded, Ping, Start, StopReason, UpstreamFailed, Usage
+from penstock import Event, Exchange, Finish, Ping, Start, UpstreamFailed, Usage, sse
 from penstock_translation.blocks import Blocks
+from penstock_translation.complaint import read_complaint
+from penstock_translation.estimates import estimated_usage
 from penstock_translation.failures import inband_error
+from penstock_translation.openai_chat.details import Details
 from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.shapes import Choice, Chunk, Delta, ToolCall, decode
+from penstock_translation.openai_chat.shapes import CHUNK, Choice, Delta, Function, ToolCall
+from penstock_translation.openai_chat.stops import breakage, stop_reason
 from penstock_translation.openai_chat.tools import tool_names
 from penstock_translation.openai_chat.usage import read_usage
+from penstock_translation.openai_chat.websearch import citations
 from penstock_translation.seals import maker_of, seal
+from penstock_translation.streaming import Assembly, read_record
 from penstock_translation.untyped import items, members, words
 
-_REASONS: dict[str, StopReason] = {
-    "length": "max_tokens",
-    "model_length": "max_tokens",  # Mistral
-    "max_tokens": "max_tokens",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    "sensitive": "refusal",  # Z.ai
-    "model_context_window_exceeded": "context_exceeded",  # Z.ai
-}
-"""Everything else ends the turn, with a tool call or without; whether there was one is seen better than said."""
+_DONE = b"[DONE]"
+_STRING = msgspec.json.Decoder(str)
+_LEGACY = "function_call"  # stands for the number of a call, which the older form lacks
 
-_BROKEN = ("error", "network_error")  # OpenRouter, Z.ai
-_NO_CAPACITY = "insufficient_system_resource"  # DeepSeek
+# The error codes of MiniMax, which come with status 200 (platform.minimax.io, error codes), and what others call them.
+_STATUS_OF_CODE = {1002: 429, 1004: 401, 1008: 402, 1027: 400, 1039: 429, 2013: 400}
 
 
-class Assembly:
+class ChatAssembly(Assembly):
     """Takes the records of one answer, gives its events."""
 
     def __init__(self, exchange: Exchange, quirks: ChatQuirks) -> None:
         prompt = exchange.request.prompt
         attempt = exchange.attempt
+        self._exchange = exchange
         self.reason = ""  # the upstream's, once it has said why it stops
         self._started = False
         self._id = ""
@@ -46,6 +48,10 @@ class Assembly:
         self._refused = False
         self._stops = prompt.stop
         self._keeps_extra = quirks.tool_extra_content
+        self._keeps_details = quirks.reasoning_details
+        self._details = Details()  # not sealed yet
+        self._sources: set[str] = set()
+        self._uncited: deque[str] = deque()  # sources that wait for a text
         self._maker = maker_of(exchange)
         self._stop: str | None = None
         prefix, numbers = exchange.id.removeprefix("req_"), count()
@@ -56,11 +62,48 @@ class Assembly:
         """Whether the upstream said anything of its answer."""
         return bool(self.reason) or self._blocks.begun
 
-    def take(self, record: bytes) -> None:
-        """One record as JSON. Raises UpstreamFailed on nonsense, or the GatewayError the record tells of."""
-        chunk = _decoded(record)
+    def take(self, frame: sse.Frame) -> None:
+        """A record of a stream."""
+        if frame.data.startswith(_DONE):
+            if not self.begun:
+                raise UpstreamFailed("the upstream closed its stream without an answer")
+            self._finish()
+        elif frame.name == b"error":
+            raise inband_error(frame.data)
+        else:
+            self._record(frame.data)
+
+    def whole(self, body: bytes) -> None:
+        """An answer in one JSON body: one record that holds everything."""
+        if body.lstrip().startswith(b"["):
+            raise inband_error(body)  # no answer is a list, but some errors are
+        self._record(body)
+        if not self.begun:
+            raise inband_error(body) if read_complaint(body).text else UpstreamFailed("the upstream's answer is empty")
+        self._finish()
+
+    def ended(self) -> bool:
+        """Some servers forget the last record; an answer with a reason to stop is complete without."""
+        if self.reason:
+            self._finish()
+        return bool(self.reason)
+
+    def ping(self) -> None:
+        """A sign of life; it is not a reason for the answer to begin."""
+        if self._started:
+            self._blocks.events.append(Ping())
+
+    def drain(self) -> list[Event]:
+        """The events since the last call."""
+        events, self._blocks.events = self._blocks.events, []
+        return events
+
+    def _record(self, record: bytes) -> None:
+        chunk = read_record(CHUNK, record)
         if chunk.error or chunk.object == "error":
             raise inband_error(record)
+        if chunk.base_resp:
+            self._check(members(chunk.base_resp))
         if chunk.id and not self._id:
             self._id = str(chunk.id)
         if chunk.model and not self._model:
@@ -71,24 +114,18 @@ class Assembly:
         for choice in chunk.choices or ():
             if not choice.index:  # the others are alternatives that nobody asked for
                 self._choice(choice)
+        if chunk.web_search or self._uncited:
+            self._cite(chunk.web_search)
         self._start()
 
-    def ping(self) -> None:
-        """A sign of life; it is not a reason for the answer to begin."""
-        if self._started:
-            self._blocks.events.append(Ping())
-
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """The answer is complete: close what is open, say what it cost and why it ended."""
+        self._seal_details()
         self._blocks.finish()
-        usage = self._usage or Usage(output=(self._size + 3) // 4, estimated=True)
+        usage = self._usage or estimated_usage(self._exchange, self._size)
         self._blocks.events += [usage, self._ending()]
         self._start()
-
-    def drain(self) -> list[Event]:
-        """The events since the last call."""
-        events, self._blocks.events = self._blocks.events, []
-        return events
+        self.done = True
 
     def _start(self) -> None:
         """Start leaves with the first event, not earlier: until then another upstream can still take over."""
@@ -96,6 +133,13 @@ class Assembly:
             self._started = True
             model = self._model or self._asked_model
             self._blocks.events.insert(0, Start(model, self._id, self._usage or Usage()))
+
+    def _check(self, status: Mapping[str, Any]) -> None:
+        """MiniMax's status, which is 0 for success."""
+        if code := status.get("status_code"):
+            known = _STATUS_OF_CODE.get(code) if isinstance(code, int) else None
+            error = {"message": status.get("status_msg"), "code": known or code}
+            raise inband_error(msgspec.json.encode({"error": error}))
 
     def _groq(self, extra: Any) -> None:
         own = members(extra)
@@ -120,10 +164,8 @@ class Assembly:
             self._stopped(str(choice.finish_reason), choice.stop_reason)
 
     def _stopped(self, reason: str, matched: Any) -> None:
-        if reason in _BROKEN:
-            raise UpstreamFailed("the upstream broke its answer off with an error")
-        if reason == _NO_CAPACITY:
-            raise Overloaded("the upstream broke its answer off for want of capacity")
+        if error := breakage(reason):
+            raise error
         self.reason = reason
         if isinstance(matched, str) and matched in self._stops:  # vLLM
             self._stop = matched
@@ -135,9 +177,17 @@ class Assembly:
         self._delta(message)
 
     def _delta(self, delta: Delta) -> None:
-        thought = delta.reasoning_content or delta.reasoning or delta.reasoning_details
+        thought = (
+            delta.reasoning_content
+            or delta.reasoning
+            or delta.reasoning_details
+            or delta.reasoning_text  # GitHub Copilot
+            or delta.thinking  # Ollama's own field
+        )
         if thought:
             self._thought(thought)
+        if delta.reasoning_details and self._keeps_details:
+            self._keep_details(items(delta.reasoning_details))
         content = delta.content
         if content:
             if isinstance(content, str):
@@ -150,10 +200,28 @@ class Assembly:
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._call(call)
+        if delta.function_call:
+            legacy = members(delta.function_call)
+            arguments = msgspec.Raw(msgspec.json.encode(legacy.get("arguments")))
+            self._call(ToolCall(index=_LEGACY, function=Function(words(legacy.get("name")), arguments)))
+        if delta.annotations:
+            self._cite(delta.annotations)
 
     def _text(self, kind: Literal["text", "thinking"], text: str) -> None:
         self._size += len(text.encode())
+        if self._keeps_details and kind == "text" and self._blocks.under_way != "text":
+            self._seal_details()  # what comes later than that must not cut the text in two
         self._blocks.text(kind, text)
+
+    def _keep_details(self, details: list[Any]) -> None:
+        self._blocks.weigh(len(msgspec.json.encode(details)))
+        self._details.add(details)
+
+    def _seal_details(self) -> None:
+        if self._details:
+            content = msgspec.json.encode({"reasoning_details": self._details.entries()})
+            self._details = Details()
+            self._blocks.sealed(seal(self._maker, content))
 
     def _thought(self, thought: Any) -> None:
         """Reasoning as text, or as OpenRouter's list of details, of which some are sealed or only carry a seal."""
@@ -162,6 +230,16 @@ class Assembly:
         for detail in map(members, items(thought)):
             if text := words(detail.get("text") or detail.get("summary")):
                 self._text("thinking", text)
+
+    def _cite(self, sources: Any) -> None:
+        """Sources belong to the text under way; those that come before it wait for it."""
+        for source in citations(sources):
+            if source not in self._sources:
+                self._blocks.weigh(len(source))
+                self._sources.add(source)
+                self._uncited.append(source)
+        while self._uncited and self._blocks.cite(self._uncited[0]):
+            self._uncited.popleft()
 
     def _parts(self, parts: Any) -> None:
         """Content as a list of parts: Mistral's, where a thinking part is again a list of text parts."""
@@ -176,13 +254,14 @@ class Assembly:
         if function is not None:
             name, arguments = function.name or "", _arguments(function.arguments)
         self._size += len(name) + len(arguments)
+        self._seal_details()
         carried = ""
         if self._keeps_extra and bytes(call.extra_content) != b"null":
             carried = seal(self._maker, msgspec.json.encode({"extra_content": call.extra_content}))
         self._blocks.call(call.index, call.id or "", name, arguments, carried)
 
     def _ending(self) -> Finish:
-        reason = _REASONS.get(self.reason)
+        reason = stop_reason(self.reason)
         if reason is not None:
             return Finish(reason)
         if self._blocks.calls:
@@ -192,23 +271,12 @@ class Assembly:
         return Finish("stop_sequence", self._stop) if self._stop is not None else Finish()
 
 
-def _decoded(record: bytes) -> Chunk:
-    try:
-        return decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable(record, error) from None
-
-
 def _arguments(raw: msgspec.Raw) -> str:
     """Arguments are JSON inside a string; some servers send the object itself, some `null` for none."""
     data = bytes(raw)
+    if data == b"null":
+        return ""
     try:
-        text = msgspec.json.decode(data, type=str) if data.startswith(b'"') else data.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _unreadable(data, error) from None
-    return "" if text == "null" else text
-
-
-def _unreadable(record: bytes, error: Exception) -> UpstreamFailed:
-    shown = record[:300].decode(errors="replace")
-    return UpstreamFailed(f"the upstream sent a record that cannot be read: {error}", detail=shown)
+        return read_record(_STRING, data) if data.startswith(b'"') else data.decode()
+    except UnicodeDecodeError as error:
+        raise UpstreamFailed(f"the upstream sent a tool call that cannot be read: {error}") from None

@@ -1,12 +1,11 @@
 """Content blocks of a prompt as the parts of Chat Completions messages."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from penstock import Block, DocumentBlock, ImageBlock
+from penstock_translation.openai_chat.marks import Marks, Part
+from penstock_translation.turns import last_mark
 from penstock_translation.words import filename, is_text, text_of
-
-Part = dict[str, Any]
 
 
 def text_part(text: str) -> Part:
@@ -25,15 +24,29 @@ def media_part(block: Block) -> Part | None:
     return None
 
 
-def user_content(blocks: Iterable[Block]) -> str | list[Part]:
-    """The content of a user message: a string if it is words only, which the simplest servers understand."""
+def content_of(blocks: Iterable[Block], marks: Marks) -> str | list[Part]:
+    """The content of a message: a string if it is words without marks, which the simplest servers understand."""
     parts: list[Part] = []
     for block in blocks:
         part = media_part(block)
         if part is None and (text := text_of(block)).strip():
             part = text_part(text)
         if part is not None:
-            parts.append(part)
-    if all(part["type"] == "text" for part in parts):
-        return "\n\n".join(part["text"] for part in parts)
-    return parts
+            parts.append(marks.put(part, last_mark([block])))
+    if any(part["type"] != "text" for part in parts):
+        return parts
+    return _joined(parts)
+
+
+def _joined(parts: list[Part]) -> str | list[Part]:
+    """Words joined up to each mark, so that what is in front of one stays the same when the mark has moved on."""
+    runs: list[Part] = []
+    texts: list[str] = []
+    for part in parts:
+        texts.append(part["text"])
+        if "cache_control" in part:
+            part["text"] = "\n\n".join(texts)
+            runs.append(part)
+            texts = []
+    rest = "\n\n".join(texts)
+    return [*runs, *([text_part(rest)] if rest else [])] if runs else rest

@@ -1,27 +1,32 @@
 """The conversation as Chat Completions messages: every tool result directly after its call, in the calls' order."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from penstock import Block, Prompt, TextBlock, ThinkingBlock, ToolUseBlock
 from penstock_translation.names import ToolNames, wire_id
-from penstock_translation.openai_chat.content import media_part, text_part, user_content
+from penstock_translation.openai_chat.content import content_of, media_part, text_part
+from penstock_translation.openai_chat.details import Details, acceptable
+from penstock_translation.openai_chat.marks import Marks
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.seals import unseal
-from penstock_translation.turns import EMPTY_RESULT, Answered, result_text, settled
+from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, last_mark, result_text, settled
 from penstock_translation.words import joined
 
 # What Google documents for calls of a history that another model made (ai.google.dev, thought signatures).
 _UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
-_RESULT_FOLLOWS = "(The result follows in the next user message.)"
+
+_BRIDGE = "I have the results."
 
 Entry = dict[str, Any]
 
 
 class _Sealed(msgspec.Struct):
     extra_content: msgspec.Raw = msgspec.Raw(b"")
+    reasoning_details: list[Entry] = []
 
 
 _SEALED = msgspec.json.Decoder(_Sealed)
@@ -51,19 +56,19 @@ class _Conversation:
         self._maker = maker
         self._quirks = quirks
         self._entries: list[Entry] = []
+        self._marks = Marks(quirks.cache_control)
         self._moved: list[Block] = []  # images and files of tool results, for the next user message
 
     def close(self) -> list[Entry]:
         self.user(())
+        self._marks.settle()
         return self._entries
 
     def system(self, content: tuple[Block, ...]) -> None:
-        if text := joined(content):
-            self._entries.append({"role": self._quirks.system_role, "content": text})
+        self._add(self._quirks.system_role, content)
 
     def user(self, content: tuple[Block, ...]) -> None:
-        if text_or_parts := user_content([*self._moved, *content]):
-            self._entries.append({"role": "user", "content": text_or_parts})
+        self._add("user", (*self._moved, *content))
         self._moved = []
 
     def assistant(self, content: tuple[Block, ...]) -> None:
@@ -72,7 +77,11 @@ class _Conversation:
         text = joined(block for block in content if not isinstance(block, ToolUseBlock))
         if not text and not calls:
             return
-        entry: Entry = {"role": "assistant", "content": text or None, **self._reasoning(content)}
+        mark = last_mark(content)
+        if mark and not text and self._entries:
+            self._marks.move(self._entries[-1], mark)
+        words = self._marks.content(text, mark) if text else None
+        entry: Entry = {"role": "assistant", "content": words, **self._reasoning(content)}
         if calls:
             entry["tool_calls"] = calls
         self._entries.append(entry)
@@ -85,12 +94,28 @@ class _Conversation:
             if media and not self._quirks.images_in_tool_results:
                 self._moved += [TextBlock(f"[from the result of the tool call {self._id(call)}, {call.name}]"), *media]
 
+    def _add(self, role: str, content: Sequence[Block]) -> None:
+        if words := content_of(content, self._marks):
+            if not self._quirks.user_after_tool and self._entries and self._entries[-1]["role"] == "tool":
+                self._entries.append({"role": "assistant", "content": _BRIDGE})
+            self._entries.append({"role": role, "content": words})
+
     def _reasoning(self, content: tuple[Block, ...]) -> Entry:
+        thinking = [block for block in content if isinstance(block, ThinkingBlock)]
+        if self._quirks.reasoning_details and (details := self._details(thinking)):
+            return {"reasoning_details": details}
         field = self._quirks.reasoning_field
-        thoughts = "\n\n".join(block.text for block in content if isinstance(block, ThinkingBlock) and block.text)
+        thoughts = "\n\n".join(block.text for block in thinking if block.text)
         if field == "none" or (field == "reasoning" and not thoughts):
             return {}
-        return {field: thoughts}
+        return {field: thoughts or self._quirks.reasoning_placeholder}
+
+    def _details(self, thinking: list[ThinkingBlock]) -> list[Entry]:
+        details = Details()
+        for block in thinking:
+            if sealed := unseal(block.redacted or block.signature, self._maker, _SEALED):
+                details.add(sealed.reasoning_details)
+        return acceptable(details.entries())
 
     def _calls(self, content: tuple[Block, ...]) -> list[Entry]:
         calls: list[Entry] = []
@@ -112,9 +137,11 @@ class _Conversation:
         blocks = answered.result.content if answered.result else ()
         media = [part for block in blocks if (part := media_part(block))]
         text = result_text(answered.result, (block for block in blocks if not media_part(block)))
+        mark = last_mark([*blocks, *([answered.result] if answered.result else ())])
         if media and self._quirks.images_in_tool_results:
+            self._marks.put(media[-1], mark)
             return [text_part(text), *media] if text else media
-        return text or (_RESULT_FOLLOWS if media else EMPTY_RESULT)
+        return self._marks.content(text or (RESULT_FOLLOWS if media else EMPTY_RESULT), mark)
 
     def _id(self, call: ToolUseBlock) -> str:
         return wire_id(call.id, self._quirks.tool_call_id_limit)

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock_translation.efforts import Effort, ascending
+from penstock_translation.translated import Streaming
 
 
 class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,12 +45,118 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "then on every assistant message, empty if need be, since its vendors refuse a tool loop without it."
         ),
     ] = "none"
+    reasoning_placeholder: Annotated[
+        str,
+        Meta(
+            description="What stands in `reasoning_content` of a message without thinking; Moonshot's models take an "
+            "empty one for a missing one, but not a space."
+        ),
+    ] = ""
+    reasoning_details: Annotated[
+        bool,
+        Meta(
+            description="Whether thinking also comes as the list `reasoning_details`, which must go back unchanged. It "
+            "travels through the history as the signature of the thinking. A message that has it goes without "
+            "`reasoning_field`."
+        ),
+    ] = False
+    cache_control: Annotated[
+        Literal["none", "5m", "1h"],
+        Meta(
+            description="How long a cache mark may ask for, if the upstream takes Anthropic's `cache_control` on parts "
+            "of messages. The last four marks are sent."
+        ),
+    ] = "none"
+    thinking_excludes: Annotated[
+        tuple[Literal["sampling", "tool_choice", "response_format"], ...],
+        Meta(
+            description="What cannot be asked for while the model thinks. Sampling parameters are then left out. For a "
+            "forced tool call or a format of the answer thinking is switched off, and where it cannot be, they are "
+            "not demanded."
+        ),
+    ] = ()
+    temperature_range: Annotated[
+        tuple[float, float],
+        Meta(description="The lowest and the highest temperature; others are moved to the nearest."),
+    ] = (0.0, 2.0)
+    top_p_range: Annotated[
+        tuple[float, float], Meta(description="The lowest and the highest `top_p`; others are moved to the nearest.")
+    ] = (0.0, 1.0)
+    temperature_or_top_p: Annotated[
+        bool, Meta(description="Whether only one of the two is accepted. Then `top_p` is left out.")
+    ] = False
+    session_field: Annotated[
+        str,
+        Meta(
+            description="The parameter that names a conversation, such as `prompt_cache_key`; it gets a digest of the "
+            "client's session, so that a vendor finds its caches again. Empty for none."
+        ),
+    ] = ""
+    user_field: Annotated[
+        str,
+        Meta(
+            description="The parameter that names a user, such as `safety_identifier`; it gets a digest of what the "
+            "client says of its user. Empty for none, so that nothing of it is sent."
+        ),
+    ] = ""
+    service_tiers: Annotated[
+        dict[str, str],
+        Meta(description="`service_tier` by what the client asks for; what is not in here is not asked for."),
+    ] = {}
+    structured_output: Annotated[
+        Literal["json_schema", "json_object", "none"],
+        Meta(
+            description="How `response_format` can demand the form of an answer: by a schema, as any JSON object, or "
+            "not at all. Where it cannot name the schema, the system prompt does."
+        ),
+    ] = "json_schema"
+    schema_drop: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Keywords that are taken out of schemas, such as `pattern`, which llama.cpp cannot always read."
+        ),
+    ] = ()
+    schema_types_in_any_of: Annotated[
+        bool,
+        Meta(
+            description="Whether `type` may not stand beside `anyOf` and `items` may not be a list; Moonshot refuses "
+            "such schemas. Then the type moves into the alternatives and the list becomes `prefixItems`."
+        ),
+    ] = False
+    web_search: Annotated[
+        Literal["none", "openrouter", "zai", "enable_search"],
+        Meta(
+            description="How the upstream searches the web when a client asks for Anthropic's search: with the tool "
+            "`openrouter:web_search`, with Z.ai's tool `web_search`, or by `enable_search: true` (Alibaba)."
+        ),
+    ] = "none"
+    tool_history_needs_tools: Annotated[
+        bool,
+        Meta(
+            description="Whether calls in the history are refused when a request offers no tools, as Claude's "
+            "providers do. Then they and their results are told in words."
+        ),
+    ] = False
     drop: Annotated[tuple[str, ...], Meta(description="Parameters that are never sent.")] = ()
     stop_limit: Annotated[
         int, Meta(ge=0, description="How many stop sequences are accepted; the rest are left out.")
     ] = 4
     tool_choice_required: Annotated[
         bool, Meta(description="Whether a tool call can be forced. If not, `any` and `tool` become `auto`.")
+    ] = True
+    media: Annotated[
+        tuple[Literal["image", "file"], ...],
+        Meta(
+            description="What messages may hold besides text. The rest is told in words, since an upstream that does "
+            "not take it refuses the conversation for good."
+        ),
+    ] = ("image", "file")
+    user_after_tool: Annotated[
+        bool,
+        Meta(
+            description="Whether the user may speak right after a tool's result. If not (Mistral), a short message of "
+            "the assistant stands in between."
+        ),
     ] = True
     images_in_tool_results: Annotated[
         bool,
@@ -61,6 +168,9 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tool_stream: Annotated[
         bool, Meta(description="Whether `tool_stream: true` is needed for tool input to be streamed.")
     ] = False
+    tools_limit: Annotated[
+        int, Meta(ge=0, description="How many tools are accepted; the rest are left out. 0 for any number.")
+    ] = 0
     tool_call_id_limit: Annotated[
         int,
         Meta(
@@ -77,9 +187,13 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = False
     tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
+    streaming: Streaming = "as_asked"
     extra_body: Annotated[
         dict[str, Any], Meta(description="Members added to every request; they win over everything else.")
     ] = {}
 
     def __post_init__(self) -> None:
         ascending(self.efforts)
+        for name, (lowest, highest) in {"temperature": self.temperature_range, "top_p": self.top_p_range}.items():
+            if lowest > highest:
+                raise ValueError(f"{name}_range must not fall, got [{lowest:g}, {highest:g}]")

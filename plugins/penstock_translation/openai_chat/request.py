@@ -1,41 +1,38 @@
 """A prompt as the body of a Chat Completions request."""
 
+import hashlib
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
-from penstock import Exchange, InvalidRequest, Prompt, Target
+from penstock import Exchange, Prompt, Target, TextBlock, ThinkingControl
 from penstock_translation.openai_chat.messages import render_messages
 from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.thinking import thinking_fields
-from penstock_translation.openai_chat.tools import tool_fields, tool_names
+from penstock_translation.openai_chat.sampling import limit_fields, sampling_fields
+from penstock_translation.openai_chat.structured import Form, answer_form
+from penstock_translation.openai_chat.thinking import asks_to_think, can_switch_off, thinking_fields
+from penstock_translation.openai_chat.tools import FORCED, is_forced, tool_fields, tool_names
+from penstock_translation.openai_chat.wording import in_words
 from penstock_translation.seals import maker_of
 from penstock_translation.sizes import output_limit
-from penstock_translation.untyped import items, members
+from penstock_translation.translated import streams
 
 
-def render_body(exchange: Exchange, target: Target, quirks: ChatQuirks) -> bytes:
-    """The JSON body of a request to `target`. Raises InvalidRequest if the client's document is not a prompt."""
-    try:
-        return msgspec.json.encode(_body(exchange, target, quirks))
-    except UnicodeDecodeError as error:  # parts of the client's document are looked at here for the first time
-        raise InvalidRequest(f"the request body is not UTF-8: {error}") from None
-    except RecursionError:
-        raise InvalidRequest("the request body is nested too deeply") from None
-
-
-def _body(exchange: Exchange, target: Target, quirks: ChatQuirks) -> dict[str, Any]:
-    prompt, stream = exchange.request.prompt, exchange.request.stream
+def request_body(exchange: Exchange, target: Target, quirks: ChatQuirks, dropped: list[str]) -> dict[str, Any]:
+    """The body of a request to `target`; `dropped` takes what is left out. Raises InvalidRequest."""
+    stream = streams(exchange, quirks.streaming)
+    prompt, form = _reconciled(in_words(exchange.request.prompt, quirks, dropped), quirks, dropped)
     names = tool_names(prompt, quirks)
     body: dict[str, Any] = {
         "model": target.model or exchange.request.model,
         "messages": render_messages(prompt, names, maker_of(exchange, target), quirks),
     }
-    body |= _limits(prompt, output_limit(exchange, target), quirks)
+    body |= sampling_fields(prompt, asks_to_think(prompt.thinking, quirks), quirks)
+    body |= limit_fields(prompt, output_limit(exchange, target), quirks, dropped)
     body |= thinking_fields(prompt.thinking, quirks)
-    body |= tool_fields(prompt, names, stream, quirks)
-    if prompt.output_schema is not None:
-        body["response_format"] = _response_format(prompt.output_schema)
+    body |= tool_fields(prompt, names, stream, quirks, dropped)
+    body |= form.fields
+    body |= _labels(prompt, exchange.request.session, quirks)
     if stream:
         body["stream"] = True
         if quirks.stream_usage:
@@ -45,31 +42,31 @@ def _body(exchange: Exchange, target: Target, quirks: ChatQuirks) -> dict[str, A
     return body | quirks.extra_body
 
 
-def _limits(prompt: Prompt, model_limit: int, quirks: ChatQuirks) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "temperature": prompt.temperature,
-        "top_p": prompt.top_p,
-        "top_k": prompt.top_k,
-        "stop": prompt.stop[: quirks.stop_limit] or None,
+def _reconciled(prompt: Prompt, quirks: ChatQuirks, dropped: list[str]) -> tuple[Prompt, Form]:
+    """The prompt without demands that contradict each other here, and the form of its answer."""
+    demands = {"tool_choice": is_forced(prompt, quirks), "response_format": prompt.output_schema is not None}
+    excluded = [name for name, made in demands.items() if made and name in quirks.thinking_excludes]
+    if excluded and can_switch_off(quirks):
+        prompt = replace(prompt, thinking=ThinkingControl("off"))
+        excluded = []
+    if "tool_choice" in excluded and prompt.tool_choice is not None:
+        prompt = replace(prompt, tool_choice=replace(prompt.tool_choice, mode="auto"))
+        dropped.append(FORCED)
+    form = answer_form(prompt, "response_format" not in excluded, quirks)
+    if form.words:
+        prompt = replace(prompt, system=(*prompt.system, TextBlock(form.words)))
+    return prompt, form
+
+
+def _labels(prompt: Prompt, session: str, quirks: ChatQuirks) -> dict[str, str]:
+    """What a vendor may know of the conversation, of whose it is, and of how urgent it is."""
+    labels = {
+        quirks.session_field: _digest(session),
+        quirks.user_field: _digest(prompt.user),
+        "service_tier": quirks.service_tiers.get(prompt.service_tier, ""),
     }
-    if prompt.max_tokens is not None:
-        # An agent asks for what its own model could write, and 0 is Anthropic's way to fill a cache.
-        most = min(prompt.max_tokens, model_limit or prompt.max_tokens)
-        fields[quirks.max_tokens_field] = max(1, most)
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: label for name, label in labels.items() if name and label}
 
 
-def _response_format(schema: msgspec.Raw) -> dict[str, Any]:
-    strict = _is_strict(msgspec.json.decode(schema))
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": strict}}
-
-
-def _is_strict(schema: Any) -> bool:
-    """Whether every object in a schema is closed and needs all its properties, as OpenAI's strict mode demands."""
-    own = members(schema)
-    properties = members(own.get("properties"))
-    required = {name for name in items(own.get("required")) if isinstance(name, str)}
-    is_object = bool(properties) or own.get("type") == "object"
-    if is_object and not (own.get("additionalProperties") is False and required.issuperset(properties)):
-        return False
-    return all(map(_is_strict, own.values() or items(schema)))
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if text else ""

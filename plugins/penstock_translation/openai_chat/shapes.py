@@ -32,8 +32,12 @@ class Delta(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     reasoning_details: Any = None
+    reasoning_text: Any = None
+    thinking: Any = None
     refusal: Any = None
     tool_calls: list[ToolCall] | None = None
+    function_call: Any = None
+    annotations: Any = None
 
 
 class Choice(msgspec.Struct):
@@ -58,7 +62,9 @@ class Chunk(msgspec.Struct):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    base_resp: Any = None
+    web_search: Any = None
 
 
-decode = msgspec.json.Decoder(Chunk).decode
-"""A record from its JSON. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
+CHUNK = msgspec.json.Decoder(Chunk)
+"""Reads a record."""

@@ -27,6 +27,16 @@ def thinking_fields(control: ThinkingControl, quirks: ChatQuirks) -> dict[str, A
     return fields
 
 
+def asks_to_think(control: ThinkingControl, quirks: ChatQuirks) -> bool:
+    """Whether a request will ask the model to think."""
+    return quirks.reasoning != "none" and control.mode != "off" and (control.mode != "unset" or bool(control.effort))
+
+
+def can_switch_off(quirks: ChatQuirks) -> bool:
+    """Whether thinking can be switched off."""
+    return quirks.reasoning not in ("none", "effort") or quirks.efforts[:1] == ("none",)
+
+
 def _switch(control: ThinkingControl, quirks: ChatQuirks) -> dict[str, Any]:
     if control.mode == "unset":
         return {}

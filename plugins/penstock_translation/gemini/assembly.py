@@ -1,0 +1,135 @@
+"""Records of an upstream, put together to the events of one answer."""
+
+from itertools import count
+
+from penstock import Event, Exchange, Finish, Ping, Start, UpstreamFailed, Usage, sse
+from penstock_translation.blocks import Blocks
+from penstock_translation.complaint import read_complaint
+from penstock_translation.estimates import estimated_usage
+from penstock_translation.failures import inband_error
+from penstock_translation.gemini.endings import BLOCKED, breakdown, stop_reason
+from penstock_translation.gemini.grounding import Grounding
+from penstock_translation.gemini.quirks import GeminiQuirks
+from penstock_translation.gemini.shapes import Candidate, Chunk, chunk_decoder, list_decoder
+from penstock_translation.gemini.tools import tool_names
+from penstock_translation.gemini.usage import read_usage
+from penstock_translation.gemini.writer import PartWriter
+from penstock_translation.seals import maker_of
+from penstock_translation.streaming import Assembly, read_record
+from penstock_translation.untyped import members, words
+
+_DONE = b"[DONE]"  # not of this format, but some servers are used to it
+
+
+class GeminiAssembly(Assembly):
+    """Takes the records of one answer, gives its events."""
+
+    def __init__(self, exchange: Exchange, quirks: GeminiQuirks) -> None:
+        prompt, attempt = exchange.request.prompt, exchange.attempt
+        self._exchange = exchange
+        prefix, numbers = exchange.id.removeprefix("req_"), count()
+
+        def new_id() -> str:
+            return f"call_{prefix}_{next(numbers)}"
+
+        self._blocks = Blocks(tool_names(prompt, quirks).client, new_id)
+        self._writer = PartWriter(self._blocks, maker_of(exchange), new_id)
+        self._search_id = f"srvtoolu_penstock_{prefix}"
+        self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
+        self._id = self._model = ""
+        self._usage: Usage | None = None
+        self._reason = self._message = ""
+        self._grounding: Grounding | None = None
+        self._told = False  # of what it rests on
+        self._started = False
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._reason) or self._blocks.begun
+
+    def take(self, frame: sse.Frame) -> None:
+        if frame.data.startswith(_DONE):
+            return
+        try:
+            self._record(frame.data)
+        finally:
+            self._start()
+
+    def whole(self, body: bytes) -> None:
+        self._record(body)
+        if not self.begun:
+            raise inband_error(body) if read_complaint(body).text else UpstreamFailed("the upstream's answer is empty")
+        if not self.ended():
+            raise UpstreamFailed("the upstream's answer does not say why it ends")
+
+    def ended(self) -> bool:
+        if self._reason and not self.done:
+            self._finish()
+        return self.done
+
+    def ping(self) -> None:
+        if self._started:  # it is not a reason for the answer to begin
+            self._blocks.events.append(Ping())
+
+    def drain(self) -> list[Event]:
+        events, self._blocks.events = self._blocks.events, []
+        return events
+
+    def _record(self, record: bytes) -> None:
+        """A record, or a list: so comes a stream from a server that does not know events, and many an error."""
+        if record.lstrip().startswith(b"["):
+            for one in read_record(list_decoder, record):
+                self._chunk(bytes(one))
+        else:
+            self._chunk(record)
+
+    def _chunk(self, record: bytes) -> None:
+        chunk: Chunk = read_record(chunk_decoder, record)
+        if chunk.error:
+            raise inband_error(record)
+        self._id = self._id or words(chunk.response_id)
+        self._model = self._model or words(chunk.model_version)
+        self._usage = read_usage(members(chunk.usage_metadata)) or self._usage  # cumulative, so the last one counts
+        for candidate in chunk.candidates or ():
+            if not candidate.index:  # the others are alternatives that nobody asked for
+                self._candidate(candidate)
+        if not self._reason and words(members(chunk.prompt_feedback).get("blockReason")):
+            self._reason = BLOCKED
+
+    def _candidate(self, candidate: Candidate) -> None:
+        grounding = Grounding(members(candidate.grounding_metadata))
+        if grounding.found:
+            self._grounding = grounding
+            if not self._blocks.begun:
+                self._tell(grounding)
+        for part in (candidate.content and candidate.content.parts) or ():
+            self._writer.part(part)
+        if not self._reason:
+            self._reason, self._message = words(candidate.finish_reason), words(candidate.finish_message)
+
+    def _tell(self, grounding: Grounding) -> None:
+        """What was searched and found; before the text if it came so early, else behind it."""
+        if not self._told:
+            self._told = True
+            self._writer.search(grounding, self._search_id)
+
+    def _start(self) -> None:
+        """Start leaves with the first event, not earlier: until then another upstream can still take over."""
+        if not self._started and self._blocks.events:
+            self._started = True
+            start = Start(self._model or self._asked_model, self._id, self._usage or Usage())
+            self._blocks.events.insert(0, start)
+
+    def _finish(self) -> None:
+        """The answer is complete: close what is open, say what it cost and why it ended."""
+        calls = bool(self._writer.calls)
+        if error := breakdown(self._reason, self._message, calls=calls, content=self._blocks.begun):
+            raise error
+        if self._grounding is not None:
+            self._writer.cite(self._grounding)
+            self._tell(self._grounding)
+        self._blocks.finish()
+        usage = self._usage or estimated_usage(self._exchange, self._writer.size)
+        self._blocks.events += [usage, Finish(stop_reason(self._reason, calls=calls))]
+        self._start()
+        self.done = True

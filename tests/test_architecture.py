@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lower never imports upper at run time; a name that only annotations need may come from above.
 LAYERS = (
-    {"errors", "events", "money", "sse"},
+    {"errors", "events", "money", "pictures", "sse"},
     {"request", "protocol", "exchange", "store", "hookspecs", "validator", "deadlines"},
     {
         *("problems", "document", "typed", "options", "plugin", "catalogue"),

@@ -51,6 +51,7 @@ from penstock.exchange import (
 from penstock.hookspecs import hookimpl
 from penstock.money import DOLLAR, Cost, Money, Prices, format_money, parse_money
 from penstock.options import Duration, Secret, Targets, split_target
+from penstock.pictures import picture_size
 from penstock.plugin import Clock, Fact, Gateway, Handler, Plugin
 from penstock.protocol import (
     Answer,
@@ -168,6 +169,7 @@ __all__ = [
     "format_money",
     "hookimpl",
     "parse_money",
+    "picture_size",
     "split_target",
     "sse",
 ]

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from penstock import Block, ImageBlock, Message, TextBlock, ToolResultBlock
+from penstock import Block, ImageBlock, Message, TextBlock, ToolResultBlock, picture_size
 from penstock_repair.scaling import MOST_PIXELS, scaled
-from penstock_repair.sizes import size_of
 
 _KEPT = 64 * 1024 * 1024  # bytes of pictures made smaller that are kept, since an agent sends each in every request
 
@@ -38,7 +37,7 @@ def too_large(messages: Iterable[Message], limits: Limits) -> list[Large]:
     for message in messages:
         _pictures(message.content, pictures)
     edge = limits.many_edge if len(pictures) > limits.many else limits.edge
-    found = [Large(picture, *size_of(picture.data), edge, limits.bytes) for picture in pictures]
+    found = [Large(picture, *(picture_size(picture.data) or (0, 0)), edge, limits.bytes) for picture in pictures]
     return [large for large in found if len(large.picture.data) > large.bytes or max(large[1:3]) > edge]
 
 

@@ -34,8 +34,9 @@ from penstock import (
     Tool,
     ToolResultBlock,
     ToolUseBlock,
+    picture_size,
 )
-from penstock_translation.media import Unpacking, decoded, pages, picture_size
+from penstock_translation.media import Unpacking, decoded, pages
 from penstock_translation.pictures import (
     Rule,
     area,

@@ -35,7 +35,6 @@ from penstock_repair.blocks import SILENT, UNNAMED, cleaned
 from penstock_repair.conversation import INTERRUPTED, settled
 from penstock_repair.ends import MISSING, ended
 from penstock_repair.pictures import Limits, too_large
-from penstock_repair.sizes import size_of
 from penstock_repair.thinking import fitted
 from tests.integration.talk import ask, log_lines, prompt
 
@@ -451,32 +450,6 @@ async def test_without_the_library_words_take_the_place_of_a_picture(
     got, _ = await mended(gateway, upstream, body, ": {image_edge: 600}")
     words = text("[A picture of 900 x 300 pixels was left out here: it is too large.]")
     assert got["messages"] == [user(words), body["messages"][1]]
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"), [("PNG", {}), ("GIF", {}), ("JPEG", {}), ("WEBP", {}), ("WEBP", {"lossless": True})]
-)
-def test_the_size_of_a_picture(kind: str, options: dict[str, Any]) -> None:
-    out = io.BytesIO()
-    Image.new("RGB", (321, 123)).save(out, kind, **options)
-    assert size_of(base64.b64encode(out.getvalue()).decode()) == (321, 123)
-
-
-def test_the_size_of_pictures_with_a_profile() -> None:
-    for kind in ("JPEG", "WEBP"):
-        out = io.BytesIO()
-        Image.new("RGB", (321, 123)).save(out, kind, icc_profile=bytes(100_000))
-        assert size_of(base64.b64encode(out.getvalue()).decode()) == (321, 123)
-
-
-@given(
-    st.binary(max_size=80),
-    st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8X"]),
-)
-def test_any_bytes_have_a_size(more: bytes, start: bytes) -> None:
-    width, height = size_of(base64.b64encode(start + more).decode())
-    assert width >= 0 <= height
-    assert size_of(more.decode("latin-1")) >= (0, 0)
 
 
 def test_the_defaults_are_what_the_largest_provider_documents() -> None:

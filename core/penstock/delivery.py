@@ -1,6 +1,6 @@
 """The way up: pieces of an answer through the listeners and the validator to the client's bytes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from penstock.errors import GatewayError, Internal
 from penstock.events import Event, Failed, Finish, Start, Text, Usage
@@ -15,7 +15,7 @@ _ALL = 1 << 30  # above every position
 
 
 class Delivery:
-    """Carries one answer up. Listeners see an event before the validator does."""
+    """Carries one answer up. Listeners see an event before the validator does; texts that came together are one."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Delivery:
     def events(self, pieces: Sequence[Piece]) -> list[Event]:
         """The pieces' events as they leave. Raises GatewayError."""
         self._note_time(pieces)
-        events = [event for piece in pieces for event in self._passed(piece)]
+        events = [event for piece in pieces for event in self._passed(piece.events)]
         if self.failure is not None:
             raise self.failure
         return events
@@ -71,11 +71,12 @@ class Delivery:
                 if not piece.events:
                     out.append(piece.raw if self._relay else b"")
                     continue
-                leaving = self._passed(piece)
-                if self._relay and piece.raw and _same(leaving, piece.events):
+                relayed = self._relay and piece.raw
+                leaving = self._passed(piece.events if relayed else _joined(piece.events))
+                if relayed and _same(leaving, piece.events):
                     out.append(piece.raw)
                 else:
-                    out += map(encoder.encode, _joined(leaving))
+                    out += map(encoder.encode, leaving)
         except GatewayError as error:
             self.failure = error
         return b"".join(out)
@@ -90,10 +91,10 @@ class Delivery:
         """What is missing at the end of the answer. Raises UpstreamFailed when it cannot be mended."""
         return self._validator.end()
 
-    def _passed(self, piece: Piece) -> list[Event]:
+    def _passed(self, events: Iterable[Event]) -> list[Event]:
         out: list[Event] = []
         check = self._validator.check
-        for event in piece.events:
+        for event in events:
             kind = type(event)
             if isinstance(event, Failed):
                 self.failure = event.error

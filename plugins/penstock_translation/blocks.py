@@ -103,6 +103,7 @@ class Blocks:
         """`name_of` turns a tool's name on the wire into the client's; `new_id` makes an id for a call without one."""
         self.events: list[Event] = []
         self.calls = 0
+        self.size = 0  # bytes of what was said, for an estimate
         self._name_of = name_of
         self._new_id = new_id
         self._queue: deque[_Run] = deque()
@@ -127,12 +128,17 @@ class Blocks:
         """Count characters that an answer has made somebody keep. Raises UpstreamFailed when they are too many."""
         self._size += size + _FRAGMENT
         if self._size > ANSWER_LIMIT:
-            raise UpstreamFailed(f"the upstream's answer is larger than {ANSWER_LIMIT >> 20} million characters")
+            raise _too_large()
 
     def text(self, kind: Literal["text", "thinking"], text: str) -> None:
         """More text or thinking."""
-        self.weigh(len(text))
-        run = self._run_of(kind)
+        self.size += len(text.encode())
+        self._size += len(text) + _FRAGMENT
+        if self._size > ANSWER_LIMIT:
+            raise _too_large()
+        run = self._queue[-1] if self._queue else None
+        if run is None or run.kind != kind or run.seal:
+            run = self._begin(kind)
         if run.index >= 0:  # then it is the head, and nothing of it waits
             self.events.append(Text(run.index, text) if kind == "text" else Thinking(run.index, text))
             return
@@ -142,7 +148,10 @@ class Blocks:
     def sealed(self, seal: str) -> None:
         """What has to come back unread: it closes the thinking under way, or leaves as redacted thinking."""
         self.weigh(len(seal))
-        self._run_of("thinking").seal = seal
+        run = self._queue[-1] if self._queue else None
+        if run is None or run.kind != "thinking" or run.seal:
+            run = self._begin("thinking")
+        run.seal = seal
         self._advance()
 
     def call(self, index: Index, id: str, name: str, arguments: str, seal: str = "") -> None:
@@ -151,6 +160,7 @@ class Blocks:
         `seal` has to come back with the call; it leaves before it, as the data of redacted thinking.
         """
         self.weigh(len(id) + len(name) + len(arguments) + len(seal))
+        self.size += len(name) + len(arguments)
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
             run = self._last = self._begin("tool_use")
@@ -184,10 +194,6 @@ class Blocks:
     def finish(self) -> None:
         """Nothing more comes. Raises UpstreamFailed for a tool call without a name."""
         self._advance(final=True)
-
-    def _run_of(self, kind: Literal["text", "thinking"]) -> _Run:
-        last = self._queue[-1] if self._queue else None
-        return last if last and last.kind == kind and not last.seal else self._begin(kind)
 
     def _begin(self, kind: Literal["text", "thinking", "tool_use"]) -> _Run:
         self.weigh(_BLOCK)
@@ -274,6 +280,10 @@ class Blocks:
             self.events.append(Signature(run.index, run.seal))
         self.events.append(BlockStop(run.index))
         run.closed = True
+
+
+def _too_large() -> UpstreamFailed:
+    return UpstreamFailed(f"the upstream's answer is larger than {ANSWER_LIMIT >> 20} million characters")
 
 
 def _begins_another(run: _Run, id: str, name: str, arguments: str) -> bool:

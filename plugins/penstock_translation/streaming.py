@@ -88,8 +88,7 @@ class AnswerDecoder(Decoder):
             return self._pieces()
         if self._over:
             return []
-        for frame in self._reader.rest():
-            self._last(frame)
+        self._last(self._reader.rest())
         if not self._assembly.done and not self._assembly.ended():
             raise UpstreamFailed(_BROKE_OFF if self._assembly.begun else _NOTHING)
         return self._pieces()
@@ -104,8 +103,7 @@ class AnswerDecoder(Decoder):
 
     def _take(self, frames: list[sse.Frame]) -> list[Piece]:
         try:
-            for frame in frames:
-                self._frame(frame)
+            self._read(frames)
         except GatewayError as error:
             if not (pieces := self._pieces()):
                 raise
@@ -113,20 +111,22 @@ class AnswerDecoder(Decoder):
             return [*pieces, Piece((Failed(error),), b"")]
         return self._pieces()
 
-    def _frame(self, frame: sse.Frame) -> None:
-        if self._assembly.done:
-            return
-        if frame.data:
-            self._assembly.take(frame)
-        elif frame.raw.startswith((b"{", b"[")):  # an error that does not come as an event, as Google sends some
-            self._assembly.take(sse.Frame(b"", frame.raw, frame.raw))
-        else:
-            self._assembly.ping()
+    def _read(self, frames: list[sse.Frame]) -> None:
+        assembly = self._assembly
+        for frame in frames:
+            if assembly.done:
+                break
+            if frame.data:
+                assembly.take(frame)
+            elif frame.raw.startswith((b"{", b"[")):  # an error that does not come as an event, as Google sends some
+                assembly.take(sse.Frame(b"", frame.raw, frame.raw))
+            else:
+                assembly.ping()
 
-    def _last(self, frame: sse.Frame) -> None:
+    def _last(self, frames: list[sse.Frame]) -> None:
         """A frame that the end cut off: it may be whole but for its blank line; if not, it is no loss of its own."""
         try:
-            self._frame(frame)
+            self._read(frames)
         except UpstreamFailed:
             if not self._assembly.ended():
                 raise UpstreamFailed(_BROKE_OFF) from None

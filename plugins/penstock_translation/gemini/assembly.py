@@ -10,7 +10,7 @@ from penstock_translation.failures import inband_error
 from penstock_translation.gemini.endings import BLOCKED, breakdown, stop_reason
 from penstock_translation.gemini.grounding import Grounding
 from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.shapes import Candidate, Chunk, chunk_decoder, list_decoder
+from penstock_translation.gemini.shapes import NOTHING, Candidate, Chunk, chunk_decoder, list_decoder, usage_decoder
 from penstock_translation.gemini.tools import tool_names
 from penstock_translation.gemini.usage import read_usage
 from penstock_translation.gemini.writer import PartWriter
@@ -38,6 +38,7 @@ class GeminiAssembly(Assembly):
         self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
         self._id = self._model = ""
         self._usage: Usage | None = None
+        self._counts = NOTHING  # the last usage on the wire, not read yet
         self._reason = self._message = ""
         self._grounding: Grounding | None = None
         self._told = False  # of what it rests on
@@ -48,12 +49,11 @@ class GeminiAssembly(Assembly):
         return bool(self._reason) or self._blocks.begun
 
     def take(self, frame: sse.Frame) -> None:
-        if frame.data.startswith(_DONE):
-            return
         try:
             self._record(frame.data)
         finally:
-            self._start()
+            if not self._started:
+                self._start()
 
     def whole(self, body: bytes) -> None:
         self._record(body)
@@ -77,35 +77,40 @@ class GeminiAssembly(Assembly):
 
     def _record(self, record: bytes) -> None:
         """A record, or a list: so comes a stream from a server that does not know events, and many an error."""
-        if record.lstrip().startswith(b"["):
+        if record.startswith(b"{") or not record.lstrip().startswith(b"["):
+            self._chunk(record)
+        elif not record.startswith(_DONE):
             for one in read_record(list_decoder, record):
                 self._chunk(bytes(one))
-        else:
-            self._chunk(record)
 
     def _chunk(self, record: bytes) -> None:
         chunk: Chunk = read_record(chunk_decoder, record)
         if chunk.error:
             raise inband_error(record)
-        self._id = self._id or words(chunk.response_id)
-        self._model = self._model or words(chunk.model_version)
-        self._usage = read_usage(members(chunk.usage_metadata)) or self._usage  # cumulative, so the last one counts
+        if not self._started:
+            self._id = self._id or words(chunk.response_id)
+            self._model = self._model or words(chunk.model_version)
+        if chunk.usage_metadata != NOTHING:
+            self._counts = chunk.usage_metadata  # cumulative, so the last one counts
         for candidate in chunk.candidates or ():
             if not candidate.index:  # the others are alternatives that nobody asked for
                 self._candidate(candidate)
-        if not self._reason and words(members(chunk.prompt_feedback).get("blockReason")):
+        if chunk.prompt_feedback and not self._reason and words(members(chunk.prompt_feedback).get("blockReason")):
             self._reason = BLOCKED
 
     def _candidate(self, candidate: Candidate) -> None:
-        grounding = Grounding(members(candidate.grounding_metadata))
+        if candidate.grounding_metadata:
+            self._ground(Grounding(members(candidate.grounding_metadata)))
+        for part in (candidate.content and candidate.content.parts) or ():
+            self._writer.part(part)
+        if candidate.finish_reason and not self._reason:
+            self._reason, self._message = words(candidate.finish_reason), words(candidate.finish_message)
+
+    def _ground(self, grounding: Grounding) -> None:
         if grounding.found:
             self._grounding = grounding
             if not self._blocks.begun:
                 self._tell(grounding)
-        for part in (candidate.content and candidate.content.parts) or ():
-            self._writer.part(part)
-        if not self._reason:
-            self._reason, self._message = words(candidate.finish_reason), words(candidate.finish_message)
 
     def _tell(self, grounding: Grounding) -> None:
         """What was searched and found; before the text if it came so early, else behind it."""
@@ -115,10 +120,14 @@ class GeminiAssembly(Assembly):
 
     def _start(self) -> None:
         """Start leaves with the first event, not earlier: until then another upstream can still take over."""
-        if not self._started and self._blocks.events:
+        if self._blocks.events:
+            self._read_usage()
             self._started = True
             start = Start(self._model or self._asked_model, self._id, self._usage or Usage())
             self._blocks.events.insert(0, start)
+
+    def _read_usage(self) -> None:
+        self._usage = read_usage(members(read_record(usage_decoder, bytes(self._counts)))) or self._usage
 
     def _finish(self) -> None:
         """The answer is complete: close what is open, say what it cost and why it ended."""
@@ -129,7 +138,9 @@ class GeminiAssembly(Assembly):
             self._writer.cite(self._grounding)
             self._tell(self._grounding)
         self._blocks.finish()
-        usage = self._usage or estimated_usage(self._exchange, self._writer.size)
+        self._read_usage()
+        usage = self._usage or estimated_usage(self._exchange, self._blocks.size)
         self._blocks.events += [usage, Finish(stop_reason(self._reason, calls=calls))]
-        self._start()
+        if not self._started:
+            self._start()
         self.done = True

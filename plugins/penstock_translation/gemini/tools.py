@@ -1,6 +1,7 @@
 """Tools and how they may be called, as `tools` and `toolConfig`."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,8 +15,10 @@ from penstock_translation.untyped import items, members
 
 _RULE = NameRule("a-zA-Z_", "a-zA-Z0-9_.:-")
 _NO_PARAMETERS = parameters(msgspec.Raw(b"{}"))
+_EMPTY = msgspec.Raw(b"{}")
 _ONE_AT_A_TIME = "disable_parallel_tool_use"
 _DOMAINS = ("allowed_domains", "blocked_domains")
+_LARGE_SCHEMA = 1 << 14  # bytes
 
 Field = dict[str, Any]
 
@@ -86,8 +89,17 @@ def _declaration(tool: Tool, names: ToolNames, quirks: GeminiQuirks) -> Field:
     if quirks.schema == "json":
         plain = parameters(tool.schema)
         return declaration | ({} if plain == _NO_PARAMETERS else {"parametersJsonSchema": plain})
-    schema = openapi_parameters(tool.schema)
-    return declaration | ({"parameters": schema} if schema else {})
+    schema = bytes(tool.schema)
+    reduced = _remembered(schema) if len(schema) < _LARGE_SCHEMA else _reduced(schema)
+    return declaration | ({"parameters": reduced} if reduced != _EMPTY else {})
+
+
+def _reduced(schema: bytes) -> msgspec.Raw:
+    """A tool's parameters; they depend on nothing else."""
+    return msgspec.Raw(msgspec.json.encode(openapi_parameters(msgspec.Raw(schema))))
+
+
+_remembered = lru_cache(maxsize=1000)(_reduced)  # agents send the same tools with every request
 
 
 def _config(choice: ToolChoice | None, functions: Sequence[Tool], names: ToolNames, combined: bool) -> Field:

@@ -1,7 +1,7 @@
 """The parts of an answer as content blocks, and the signatures on parts as seals beside them."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -24,7 +24,6 @@ class PartWriter:
     def __init__(self, blocks: Blocks, maker: str, new_id: Callable[[], str]) -> None:
         """`maker` is the name in the seals; `new_id` makes an id for a call without one."""
         self.calls = 0
-        self.size = 0  # bytes, for an estimate of their tokens
         self._blocks = blocks
         self._maker = maker
         self._new_id = new_id
@@ -36,13 +35,16 @@ class PartWriter:
         signature, text = words(part.thought_signature), words(part.text)
         if part.function_call is not None:
             self._call(part.function_call, signature)
+        elif text and not part.thought:
+            self._text(text, signature)
         elif part.tool_call != NOTHING or part.tool_response != NOTHING:
             self._invocation(part, signature)
         elif part.thought:
             self._let_go()
-            self._words("thinking", text)
+            if text:
+                self._blocks.text("thinking", text)
         else:
-            self._text(text or _mention(part), signature)
+            self._text(_mention(part), signature)
 
     def search(self, grounding: Grounding, id: str) -> None:
         """A search `id` that the server has made."""
@@ -65,7 +67,6 @@ class PartWriter:
         self._let_go()
         if signature:
             self._seal(Sealed(call=signature))
-        self.size += len(name) + len(arguments)
         self._blocks.call(self.calls, call.id or self._new_id(), name, arguments)
         self.calls += 1
 
@@ -79,17 +80,17 @@ class PartWriter:
         self._seal(Sealed(part=kept))
 
     def _text(self, text: str, signature: str) -> None:
-        under_way = self._blocks.under_way
-        if signature and (under_way == "text" or (not text and under_way != "thinking")):
-            self._waiting = signature
-        elif signature:
-            self._seal(Sealed(text=signature))
-        self._words("text", text)
-
-    def _words(self, kind: Literal["text", "thinking"], text: str) -> None:
+        if signature:
+            self._sign(text, signature)
         if text:
-            self.size += len(text.encode())
-            self._blocks.text(kind, text)
+            self._blocks.text("text", text)
+
+    def _sign(self, text: str, signature: str) -> None:
+        under_way = self._blocks.under_way
+        if under_way == "text" or (not text and under_way != "thinking"):
+            self._waiting = signature
+        else:
+            self._seal(Sealed(text=signature))
 
     def _let_go(self) -> None:
         if self._waiting:

@@ -44,7 +44,6 @@ class ChatAssembly(Assembly):
         self._model = ""
         self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
         self._usage: Usage | None = None
-        self._size = 0  # bytes of the answer, for an estimate
         self._refused = False
         self._stops = prompt.stop
         self._keeps_extra = quirks.tool_extra_content
@@ -104,32 +103,40 @@ class ChatAssembly(Assembly):
             raise inband_error(record)
         if chunk.base_resp:
             self._check(members(chunk.base_resp))
-        if chunk.id and not self._id:
-            self._id = str(chunk.id)
-        if chunk.model and not self._model:
-            self._model = str(chunk.model)
         if chunk.x_groq:
             self._groq(chunk.x_groq)
-        self._count(chunk.usage)
+        if chunk.usage:
+            self._count(chunk.usage)
+        if not self._started:
+            self._id = self._id or str(chunk.id or "")
+            self._model = self._model or str(chunk.model or "")
         for choice in chunk.choices or ():
-            if not choice.index:  # the others are alternatives that nobody asked for
-                self._choice(choice)
+            if choice.index:
+                continue  # an alternative that nobody asked for
+            if choice.error:
+                raise inband_error(msgspec.json.encode({"error": choice.error}))
+            if choice.delta is not None:
+                self._delta(choice.delta)
+            if choice.finish_reason or choice.message is not None or choice.usage:
+                self._rest(choice)
         if chunk.web_search or self._uncited:
             self._cite(chunk.web_search)
-        self._start()
+        if not self._started:
+            self._start()
 
     def _finish(self) -> None:
         """The answer is complete: close what is open, say what it cost and why it ended."""
         self._seal_details()
         self._blocks.finish()
-        usage = self._usage or estimated_usage(self._exchange, self._size)
+        usage = self._usage or estimated_usage(self._exchange, self._blocks.size)
         self._blocks.events += [usage, self._ending()]
-        self._start()
+        if not self._started:
+            self._start()
         self.done = True
 
     def _start(self) -> None:
         """Start leaves with the first event, not earlier: until then another upstream can still take over."""
-        if not self._started and self._blocks.events:
+        if self._blocks.events:
             self._started = True
             model = self._model or self._asked_model
             self._blocks.events.insert(0, Start(model, self._id, self._usage or Usage()))
@@ -149,17 +156,14 @@ class ChatAssembly(Assembly):
 
     def _count(self, usage: Any) -> None:
         """Usage is cumulative wherever it stands, so the last one counts."""
-        if usage:
-            self._usage = read_usage(members(usage)) or self._usage
+        self._usage = read_usage(members(usage)) or self._usage
 
-    def _choice(self, choice: Choice) -> None:
-        if choice.error:
-            raise inband_error(msgspec.json.encode({"error": choice.error}))
-        if choice.delta is not None:
-            self._delta(choice.delta)
+    def _rest(self, choice: Choice) -> None:
+        """What most chunks do not have."""
         if choice.message is not None:
             self._message(choice.message)
-        self._count(choice.usage)  # Moonshot
+        if choice.usage:  # Moonshot
+            self._count(choice.usage)
         if choice.finish_reason and not self.reason:
             self._stopped(str(choice.finish_reason), choice.stop_reason)
 
@@ -190,11 +194,13 @@ class ChatAssembly(Assembly):
             self._keep_details(items(delta.reasoning_details))
         content = delta.content
         if content:
-            if isinstance(content, str):
+            if not isinstance(content, str):
+                self._parts(content)
+            elif self._keeps_details:
                 self._text("text", content)
             else:
-                self._parts(content)
-        if refusal := words(delta.refusal):
+                self._blocks.text("text", content)
+        if delta.refusal and (refusal := words(delta.refusal)):
             self._refused = True
             self._text("text", refusal)
         if delta.tool_calls:
@@ -208,7 +214,6 @@ class ChatAssembly(Assembly):
             self._cite(delta.annotations)
 
     def _text(self, kind: Literal["text", "thinking"], text: str) -> None:
-        self._size += len(text.encode())
         if self._keeps_details and kind == "text" and self._blocks.under_way != "text":
             self._seal_details()  # what comes later than that must not cut the text in two
         self._blocks.text(kind, text)
@@ -253,7 +258,6 @@ class ChatAssembly(Assembly):
         name, arguments = "", ""
         if function is not None:
             name, arguments = function.name or "", _arguments(function.arguments)
-        self._size += len(name) + len(arguments)
         self._seal_details()
         carried = ""
         if self._keeps_extra and bytes(call.extra_content) != b"null":

@@ -2,6 +2,7 @@
 
 Only what is read is declared; everything else is skipped by the decoder at no cost. `Any` stands where servers
 differ in the type, so that an oddity in one member does not spoil the answer.
+Nothing here refers to itself, so the garbage collector need not look: `gc=False`.
 """
 
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import msgspec
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     """A part of a tool call; `arguments` is a string on most servers and an object on some."""
 
     name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class ToolCall(msgspec.Struct):
+class ToolCall(msgspec.Struct, gc=False):
     """A tool call or a fragment of one; index and id may be missing."""
 
     index: int | float | str | None = None
@@ -25,7 +26,7 @@ class ToolCall(msgspec.Struct):
     extra_content: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """What a chunk adds to the message, or the whole message."""
 
     content: Any = None
@@ -40,7 +41,7 @@ class Delta(msgspec.Struct):
     annotations: Any = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One of the alternatives; nobody asks for more than one."""
 
     index: Any = 0
@@ -52,7 +53,7 @@ class Choice(msgspec.Struct):
     error: Any = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """One record of the upstream."""
 
     id: Any = None

@@ -88,7 +88,8 @@ class ResponsesAssembly(Assembly):
         if record.response is not None:
             self._sketch(record.response)
         if kind in _PARTS:
-            self._writer.pages.note(members(record.annotation))
+            if record.annotation is not None:
+                self._writer.pages.note(members(record.annotation))
             self._lineup.more(record, _PARTS[kind])
         elif kind == FINISHED:
             self._lineup.finish(record)
@@ -96,7 +97,8 @@ class ResponsesAssembly(Assembly):
             self._lineup.announce(record)
         elif kind in _ENDINGS:
             self._end(record.response or Response(), _ENDINGS[kind])
-        self._start()
+        if not self._started:
+            self._start()
 
     def whole(self, body: bytes) -> None:
         if body.lstrip().startswith(b"["):
@@ -129,7 +131,7 @@ class ResponsesAssembly(Assembly):
 
     def _start(self) -> None:
         """Start leaves with the first event, not earlier: until then another upstream can still take over."""
-        if not self._started and self._writer.events:
+        if self._writer.events:
             self._started = True
             start = Start(self._model or self._asked_model, self._id, self._usage or Usage())
             self._writer.events.insert(0, start)
@@ -145,7 +147,8 @@ class ResponsesAssembly(Assembly):
         self._lineup.close()
         usage = self._usage or estimated_usage(self._exchange, self._writer.size)
         self._writer.events += [usage, self._ending(response, status)]
-        self._start()
+        if not self._started:
+            self._start()
         self.done = True
 
     def _ending(self, response: Response, status: str) -> Finish:

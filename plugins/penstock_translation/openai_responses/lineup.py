@@ -58,8 +58,12 @@ class Lineup:
     def more(self, record: Record, kind: type[Output]) -> None:
         """A part of an item, of this kind if it was not announced."""
         output = self._find(record) or self._add(kind, record)
-        if not output.ended:
-            self._take(output, record)
+        if output.ended:
+            return
+        if output is self._line[0]:
+            output.more(record)
+        else:
+            output.waiting.append(record)
 
     def finish(self, record: Record) -> None:
         """The whole of an item."""
@@ -70,7 +74,10 @@ class Lineup:
         if output is None or type(output) is not kind or (output.ended and not _repeats(output, kind, item)):
             output = self._add(kind, record)
         if not output.ended:
-            self._take(output, record)
+            if output is self._line[0]:
+                output.finish(item)
+            else:
+                output.waiting.append(record)
             output.ended = True
             self._advance()
 
@@ -98,7 +105,7 @@ class Lineup:
 
     def _find(self, record: Record) -> Output | None:
         index = record.output_index
-        if isinstance(index, int | float):
+        if isinstance(index, (int, float)):
             return self._known.get(index)
         id = words(record.item_id) or words(members(record.item).get("id"))
         return self._known.get(id) if id else self._last
@@ -116,12 +123,6 @@ class Lineup:
         self._line.append(output)
         self._advance()
         return output
-
-    def _take(self, output: Output, record: Record) -> None:
-        if output is self._line[0]:
-            output.take(record)
-        else:
-            output.waiting.append(record)
 
     def _advance(self, final: bool = False) -> None:
         line = self._line

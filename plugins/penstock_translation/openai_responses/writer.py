@@ -44,7 +44,7 @@ class Writer:
             text = "".join((*self._blank, text))
             self._blank = []
             self._start(kind)
-        self.size += len(text.encode(errors="replace"))
+        self.size += len(text.encode())
         self.events.append(Text(self._index, text) if kind == "text" else Thinking(self._index, text))
 
     def call(self, id: str, name: str) -> None:
@@ -55,7 +55,7 @@ class Writer:
 
     def input(self, json: str) -> None:
         """More of the open call's input."""
-        self.size += len(json.encode(errors="replace"))
+        self.size += len(json.encode())
         self.events.append(ToolInput(self._index, json))
 
     def cite(self, page: Page) -> None:

@@ -3,6 +3,10 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # how long a machine takes is no result of a test
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

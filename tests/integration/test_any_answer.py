@@ -44,7 +44,7 @@ async def client(wire: Wire, gateway: MakeGateway, upstream: ScriptedUpstream) -
 
 
 @for_each_wire
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_the_official_client_gets_any_answer(
     wire: Wire, client: AsyncAnthropic, upstream: ScriptedUpstream, data: st.DataObject

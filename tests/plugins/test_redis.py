@@ -76,7 +76,7 @@ class TestProcesses(CrowdContract):
 
 @needs_server
 def test_it_does_what_the_model_does(shared: RedisServer) -> None:
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(deeds(st.just(SLOW), st.just(0.0)))
     def example(done: list[Deed]) -> None:
         assert shared.talk("FLUSHALL") == "+OK"

@@ -54,7 +54,7 @@ class TestProcesses(CrowdContract):
         await store.close()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(deeds(st.sampled_from([0.5, 1.0, 2.0]), QUARTERS))
 def test_it_does_what_the_model_does(done: list[Deed]) -> None:
     async def play(folder: str) -> None:

@@ -64,7 +64,7 @@ EXAMPLES = settings().max_examples
 
 def budget(share: float) -> settings:
     """A share of them."""
-    return settings(max_examples=round(EXAMPLES * share), deadline=None, phases=set(Phase) - {Phase.explain})
+    return settings(max_examples=round(EXAMPLES * share), phases=set(Phase) - {Phase.explain})
 
 
 # ---------------------------------------------------------------- strategies

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from google.genai import types
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -214,7 +214,6 @@ def _nodes(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS: st.SearchStrategy[Any] = st.recursive(_ODD | st.just({}), _nodes, max_leaves=12)
 
 
-@settings(deadline=None)
 @given(SCHEMAS)
 def test_any_schema_becomes_one_that_google_knows(schema: Any) -> None:
     for whole in reduced(schema), openapi_parameters(raw(schema)):
@@ -310,7 +309,6 @@ CHUNKS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(CHUNKS | RECORDS, max_size=4))
 def test_odd_records_are_read_or_refused(chunks: list[Any]) -> None:
     EMPTY.decode([f"data: {compact(chunk)}\n\n".encode() for chunk in chunks])
@@ -318,7 +316,6 @@ def test_odd_records_are_read_or_refused(chunks: list[Any]) -> None:
     EMPTY.read(compact(chunks[0] if chunks else {}).encode())
 
 
-@settings(deadline=None)
 @given(st.integers(300, 599), JSON | RECORDS | st.builds(lambda record: {"error": record}, RECORDS))
 def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     error = GEMINI.read_error(status, {}, compact(body).encode())

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import PromptTooLong
@@ -80,7 +80,6 @@ def test_error(golden: Golden) -> None:
         assert (error.raw.protocol, error.raw.body) == (golden.protocol.name, body)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(files("stream")), st.data())
 def test_damaged_streams_are_read_or_refused(file: Path, data: st.DataObject) -> None:
     golden = load(file)

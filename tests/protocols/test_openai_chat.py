@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import completion_create_params as params
 from pydantic import TypeAdapter
@@ -112,7 +112,6 @@ def fragments(whole: dict[str, Any], pieces: list[str]) -> list[dict[str, Any]]:
     return [bare | {member: piece} for piece in pieces] + signature
 
 
-@settings(deadline=None)
 @given(ENTRIES, st.lists(st.sampled_from(["", "word"]), min_size=5, max_size=5))
 def test_reasoning_details_come_back_as_they_were(parts: list[tuple[str, list[str], bool]], between: list[str]) -> None:
     entries = [entry(number, *part) for number, part in enumerate(parts)]
@@ -169,14 +168,12 @@ CHUNKS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(CHUNKS, max_size=4))
 def test_odd_records_are_read_or_refused(chunks: list[Any]) -> None:
     EMPTY.decode([f"data: {compact(chunk)}\n\n".encode() for chunk in chunks])
     EMPTY.read(compact(chunks[:1]).encode())
 
 
-@settings(deadline=None)
 @given(st.integers(300, 599), JSON | RECORDS)
 def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     error = CHAT.read_error(status, {"retry-after": "1"}, compact(body).encode())

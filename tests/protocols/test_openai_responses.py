@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent, input_token_count_params
 from openai.types.responses import response_create_params as params
@@ -273,7 +273,6 @@ def folded(events: list[Any]) -> list[tuple[str, str, str]]:
     return blocks
 
 
-@settings(deadline=None)
 @given(interleaved())
 def test_interleaved_items_amount_to_the_whole_answer(drawn: tuple[list[Any], list[Any]]) -> None:
     records, output = drawn
@@ -327,7 +326,6 @@ RECORDS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(RECORDS, max_size=5))
 def test_odd_records_are_read_or_refused(records: list[Any]) -> None:
     EMPTY.decode([f"data: {compact(record)}\n\n".encode() for record in records])
@@ -335,7 +333,6 @@ def test_odd_records_are_read_or_refused(records: list[Any]) -> None:
     EMPTY.read(compact(records[:1]).encode())
 
 
-@settings(deadline=None)
 @given(st.integers(300, 599), JSON)
 def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     error = RESPONSES.read_error(status, {"retry-after": "1"}, compact(body).encode())
@@ -343,7 +340,6 @@ def test_odd_error_bodies_have_a_kind(status: int, body: Any) -> None:
     assert error.status not in (401, 403)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(OPTIONS.split()), JSON, max_size=4))
 def test_odd_options_of_a_search_are_left_out(options: dict[str, Any]) -> None:
     tool = {"name": "web_search", "type": "web_search_20250305", "options": options}

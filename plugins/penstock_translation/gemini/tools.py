@@ -90,7 +90,7 @@ def _declaration(tool: Tool, names: ToolNames, quirks: GeminiQuirks) -> Field:
         plain = parameters(tool.schema)
         return declaration | ({} if plain == _NO_PARAMETERS else {"parametersJsonSchema": plain})
     schema = bytes(tool.schema)
-    reduced = _remembered(schema) if len(schema) < _LARGE_SCHEMA else _reduced(schema)
+    reduced = reduced_schema(schema) if len(schema) < _LARGE_SCHEMA else _reduced(schema)
     return declaration | ({"parameters": reduced} if reduced != _EMPTY else {})
 
 
@@ -99,7 +99,8 @@ def _reduced(schema: bytes) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(openapi_parameters(msgspec.Raw(schema))))
 
 
-_remembered = lru_cache(maxsize=1000)(_reduced)  # agents send the same tools with every request
+reduced_schema = lru_cache(maxsize=1000)(_reduced)
+"""The same, remembered: agents send the same tools with every request."""
 
 
 def _config(choice: ToolChoice | None, functions: Sequence[Tool], names: ToolNames, combined: bool) -> Field:

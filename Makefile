@@ -75,7 +75,7 @@ endif
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'penstock: installing what it runs on'
-	@$(INSTALL) $(PIN) -e .
+	@$(INSTALL) $(PIN) -e '.[database]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,13 +102,28 @@ def _presets() -> str:
 
 
 def _commands() -> str:
-    """The help of each command."""
-    return "\n\n".join(_command(name) for name in penstock_command.list_commands(click.Context(penstock_command)))
+    """The help of each command, those of plugins among them, and of each command inside a group."""
+    return "\n\n".join(_command(names) for names, _ in every_command())
 
 
-def _command(name: str) -> str:
-    run = CliRunner(env={"COLUMNS": "100"}).invoke(penstock_command, [name, "--help"], prog_name="penstock")
-    return f"## `penstock {name}`\n\n```text\n{run.output.strip()}\n```"
+def every_command() -> Iterator[tuple[list[str], click.Command]]:
+    """The commands of `penstock` that somebody can type, by their words; what is below a group follows it."""
+    yield from _below(penstock_command, click.Context(penstock_command), [])
+
+
+def _below(group: click.Group, context: click.Context, names: list[str]) -> Iterator[tuple[list[str], click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield [*names, name], command
+        if isinstance(command, click.Group):
+            yield from _below(command, context, [*names, name])
+
+
+def _command(names: list[str]) -> str:
+    run = CliRunner(env={"COLUMNS": "100"}).invoke(penstock_command, [*names, "--help"], prog_name="penstock")
+    title = f"{'#' * (len(names) + 1)} `penstock {' '.join(names)}`"
+    return f"{title}\n\n```text\n{run.output.strip()}\n```"
 
 
 def _routes(protocol: str) -> str:

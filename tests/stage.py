@@ -1,7 +1,8 @@
 """A place where a page of the documentation is acted out: files are written, commands run, outputs compared.
 
 `sh` blocks are commands; `console` blocks are commands behind `$ ` with the output that they must have, where `...`
-stands for anything. A block with a file name behind its language is that file. A YAML block that is a pipeline, or a
+stands for anything; a key that such an output shows stands, on the rest of the page, for the one that was really made.
+A block with a file name behind its language is that file. A YAML block that is a pipeline, or a
 part of one, is compiled, and must be refused if it is marked `wrong`. Of other programs than ours only the names are
 known; a gateway runs in this process.
 """
@@ -32,13 +33,13 @@ from penstock.options import decode_hook
 from penstock.problems import ConfigError
 from penstock.testing import PATIENCE, Place, RunningGateway
 from penstock.typed import convert
-from penstock_auth.keys import KeysFile
+from penstock_auth.keysfile import KeysFile
 from tests.pages import Block, blocks
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:4000"
 OUTSIDE = {"claude", "git", "cd", "ollama", "jq", "systemctl", "openssl", "kill", "sudo", "python3", "scp"}
-INSIDE = {"curl", "cat", "tail", "mkdir", "cp", ".venv/bin/python"}
+INSIDE = {"sleep", "curl", "cat", "tail", "mkdir", "cp", ".venv/bin/python"}
 FRAME = "plugins: [models, translation]\n"
 """What a part of a pipeline file needs to be a whole one."""
 
@@ -46,6 +47,9 @@ CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), ADDRESS),
     (re.compile(r"\b(req|msg|toolu)_[0-9a-f]{24}"), r"\1_"),
     (re.compile(r"pk-[\w-]{43}"), "pk-"),
+    (re.compile(r"pk-[\w-]{5}\.\.\."), "pk-"),
+    (re.compile(r"key_[0-9a-f]{16}"), "key_"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "time"),
     (re.compile(r"sha256:[0-9a-f]{64}"), "sha256:"),
     (re.compile(r'"(time|agent|generation)":"[^"]*"'), r'"\1":""'),
     (re.compile(r'"(first_event|total)":[\d.]+'), r'"\1":0'),
@@ -53,6 +57,8 @@ CHANGING = (
     (re.compile(r"[ \r]+$", re.MULTILINE), ""),
 )
 """What differs from run to run."""
+MADE = re.compile(r"pk-[\w-]{43}|key_[0-9a-f]{16}|sha256:[0-9a-f]{64}")
+"""What a command makes up, and later commands and files of a page name."""
 
 
 class Ran(NamedTuple):
@@ -71,6 +77,7 @@ class Stage:
         self._gateway: RunningGateway | None = None
         self._watching: asyncio.Task[None] | None = None
         self._unnamed = 0
+        self._made: dict[str, str] = {}
         shutil.copytree(ROOT / "pipelines", root / "pipelines")
         (root / "plugins").mkdir()
 
@@ -99,6 +106,7 @@ class Stage:
                 for command, expected in _session(block.text):
                     output = (await self.run(command)).output
                     assert output is None or _alike(output, expected), f"`{command}` says:\n{output}"
+                    self._made |= dict(zip(MADE.findall(expected), MADE.findall(output or ""), strict=False))
             case "yaml":
                 await self._write(block.file or self._next_name(), block.text, wrong=block.wrong)
             case "json" | "python":
@@ -115,7 +123,7 @@ class Stage:
         return f"unnamed/pipelines/page{self._unnamed}.yaml"
 
     async def _write(self, name: str, text: str, *, wrong: bool = False) -> None:
-        path = self.root / name
+        path, text = self.root / name, self._real(text)
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_text() if path.exists() else None
         path.write_text(text)
@@ -150,6 +158,7 @@ class Stage:
 
     async def run(self, command: str) -> Ran:
         """Run a command if it is one of ours. Raises AssertionError for a program that nobody knows."""
+        command = self._real(command)
         program, *arguments = shlex.split(command, comments=True)
         if program == "export":
             self._env.update(_assignments(arguments))
@@ -163,6 +172,9 @@ class Stage:
         assert program in INSIDE, f"nobody knows the program {program!r}"
         return await self._shell(command)
 
+    def _real(self, text: str) -> str:
+        return MADE.sub(lambda found: self._made.get(found[0], found[0]), text)
+
     async def _make(self, arguments: list[str]) -> Ran:
         targets = [argument for argument in arguments if "=" not in argument]
         makefile = (ROOT / "Makefile").read_text("utf-8")
@@ -174,7 +186,10 @@ class Stage:
         return await self._penstock(["serve", place, *shlex.split(values.get("ARGS", ""))])
 
     async def _penstock(self, arguments: list[str]) -> Ran:
+        """A command in this process, or, if a plugin brings it, as a process of its own."""
         name, *rest = arguments
+        if name not in penstock_command.commands:
+            return await self._shell(shlex.join([".venv/bin/python", "-m", "penstock", *arguments]))
         command = penstock_command.commands[name]
         options = command.make_context(name, list(rest)).params
         if name == "serve":

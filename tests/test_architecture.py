@@ -16,14 +16,14 @@ ROOT = Path(__file__).parent.parent
 # Lower never imports upper at run time; a name that only annotations need may come from above.
 LAYERS = (
     {"errors", "events", "money", "pictures", "sse"},
-    {"request", "protocol", "exchange", "store", "hookspecs", "validator", "deadlines"},
+    {"request", "protocol", "exchange", "store", "database", "sql", "hookspecs", "validator", "deadlines"},
     {
         *("problems", "document", "typed", "options", "plugin", "catalogue"),
-        *("reach", "bind", "watching", "pipelinefile", "config"),
+        *("reach", "bind", "watching", "pipelinefile", "config", "databases", "places"),
     },
     {"plan", "engine", "upstream", "sources", "delivery", "pipeline"},
     {"gateway"},
-    {"app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},
+    {"pricing", "app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},
 )
 HOMES = {
     "quart": {"app", "connection", "testing"},
@@ -31,9 +31,17 @@ HOMES = {
     "aiohttp": {"upstream", "testing"},
     "yaml": {"document"},
     "pluggy": {"hookspecs", "plan"},
+    "sqlalchemy": {"database", "sql"},  # in `database` for annotations only
+    "alembic": {"sql"},
+    "aiosqlite": {"sql"},
+    "asyncpg": {"sql"},
 }
-PLUGIN_LIBRARIES = {"msgspec"}
-OWN_LIBRARIES = {"penstock_redis": {"redis"}}  # what a plugin needs beyond that, as an extra
+PLUGIN_LIBRARIES = {"click", "msgspec"}
+OWN_LIBRARIES = {  # what a plugin needs beyond that, as an extra
+    "penstock_auth": {"alembic", "joserfc", "sqlalchemy"},
+    "penstock_redis": {"redis"},
+    "penstock_usage": {"alembic", "sqlalchemy"},
+}
 SANS_IO = LAYERS[0] | {
     *("request", "protocol", "validator", "problems", "bind", "document", "typed", "penstock_translation"),
 }

@@ -12,15 +12,15 @@ import pytest
 
 import penstock
 from docs.generate import DOCS, generated, pages
-from docs.parts import ROOT
-from penstock.cli import main as penstock_command
+from docs.parts import ROOT, every_command
 from penstock.config import TLS, GatewayFile
 from penstock.document import Document
 from penstock.options import decode_hook
 from penstock.plan import HOOKS
 from penstock.reach import UpstreamFile
 from penstock.typed import convert
-from penstock_auth.keys import Key
+from penstock_auth.keysfile import Entry as KeyEntry
+from penstock_auth.signon import SignOn
 from penstock_simulator.script import Entry
 from tests.pages import anchors, code, links, table
 from tests.stage import Stage
@@ -56,8 +56,8 @@ def public() -> Iterator[str]:
     yield from penstock.__all__
     yield from HOOKS
     yield from (kind.kind for kind in vars(penstock).values() if hasattr(kind, "default_retryable"))
-    for name, command in penstock_command.commands.items():
-        yield name
+    for names, command in every_command():
+        yield names[-1]
         yield from (option for parameter in command.params for option in parameter.opts if option.startswith("--"))
 
 
@@ -81,7 +81,8 @@ def test_every_hook_has_its_moment() -> None:
 TABLES: Mapping[str, tuple[str, str, type[msgspec.Struct]]] = {
     "upstream": ("reference/pipeline-file.md", "upstreams", UpstreamFile),
     "gateway": ("reference/gateway-file.md", "Options", GatewayFile),
-    "key": ("how-to/keys-and-teams.md", "Make a key", Key),
+    "key": ("how-to/keys-and-teams.md", "A file instead of the database", KeyEntry),
+    "sign-on": ("how-to/keys-and-teams.md", "Single sign-on", SignOn),
     "script": ("how-to/try-without-a-key.md", "Answers of your own", Entry),
 }
 

@@ -1,6 +1,8 @@
 """Penstock: a plugin-based gateway between coding agents and model providers. Plugins import only this package."""
 
 from penstock import sse
+from penstock.database import Database, DatabaseUnavailable, Schema
+from penstock.databases import open_database
 from penstock.errors import (
     Forbidden,
     GatewayError,
@@ -50,14 +52,18 @@ from penstock.exchange import (
 )
 from penstock.hookspecs import hookimpl
 from penstock.money import DOLLAR, Cost, Money, Prices, format_money, parse_money
-from penstock.options import Duration, Secret, Targets, split_target
+from penstock.options import Duration, Secret, Targets, parse_duration, split_target
 from penstock.pictures import picture_size
-from penstock.plugin import Clock, Fact, Gateway, Handler, Plugin
+from penstock.places import FoundStep, find_steps
+from penstock.plugin import Clock, EndpointRequest, Fact, Gateway, Handler, Identify, Plugin
+from penstock.pricing import find_prices
+from penstock.problems import ConfigError
 from penstock.protocol import (
     Answer,
     ClientProtocol,
     Decoder,
     Encoder,
+    Kind,
     Operation,
     Piece,
     Route,
@@ -97,24 +103,31 @@ __all__ = [
     "Citation",
     "ClientProtocol",
     "Clock",
+    "ConfigError",
     "Cost",
+    "Database",
+    "DatabaseUnavailable",
     "Decoder",
     "Delta",
     "DocumentBlock",
     "Duration",
     "Encoder",
+    "EndpointRequest",
     "Event",
     "Exchange",
     "Fact",
     "Failed",
     "Finish",
     "Forbidden",
+    "FoundStep",
     "Gateway",
     "GatewayError",
     "Handler",
+    "Identify",
     "ImageBlock",
     "Internal",
     "InvalidRequest",
+    "Kind",
     "Message",
     "ModelInfo",
     "Money",
@@ -137,6 +150,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Schema",
     "Secret",
     "Signature",
     "Start",
@@ -166,8 +180,12 @@ __all__ = [
     "UpstreamProtocol",
     "UpstreamRequest",
     "Usage",
+    "find_prices",
+    "find_steps",
     "format_money",
     "hookimpl",
+    "open_database",
+    "parse_duration",
     "parse_money",
     "picture_size",
     "split_target",

@@ -6,18 +6,21 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import quart
+from msgspec.structs import replace
 from quart import Quart
 
 from penstock import connection
 from penstock.deadlines import Deadlines
 from penstock.engine import Reply, Run
 from penstock.errors import Forbidden, GatewayError, Internal, InvalidRequest, NotFound, TooLarge
-from penstock.exchange import Exchange, new_id
+from penstock.exchange import Exchange, Principal, new_id
 from penstock.gateway import Endpoint, Generation, Host
+from penstock.pipeline import Pipeline
+from penstock.plugin import EndpointRequest
 from penstock.protocol import Answer, ClientProtocol
 from penstock.request import Prompt, Request
 
@@ -77,8 +80,7 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
         if endpoint.pipeline.open:
             _check_same_machine(headers)
         if endpoint.handler is not None:
-            body = await _read_body(request, generation.gateway.body_limit, endpoint.pipeline.course.deadlines)
-            return _response(await endpoint.handler(headers, body))
+            return _response(await _asked(request, generation, endpoint, path, headers))
         assert endpoint.protocol is not None
         if endpoint.operation == "probe":
             return _response(Answer(200, {"content-type": _JSON}, b'{"service":"penstock"}'))
@@ -97,11 +99,39 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
     return _response(await run.reply())
 
 
+async def _asked(
+    request: quart.Request, generation: Generation, endpoint: Endpoint, path: str, headers: Mapping[str, str]
+) -> Answer:
+    """What a plugin's endpoint answers. Its body is not even read for those who do not say who they are."""
+    pipeline, query = endpoint.pipeline, parse_qsl(request.query_string.decode("latin-1"), keep_blank_values=True)
+    asked = EndpointRequest(
+        pipeline=pipeline.name,
+        method=request.method,
+        path=path.removeprefix(pipeline.path).removeprefix("/-/"),
+        query=dict(query),
+        headers=headers,
+        peer=_peer(request),
+    )
+    asked = replace(asked, principal=None if pipeline.open else _principal(pipeline, asked))
+    body = await _read_body(request, generation.gateway.body_limit, pipeline.course.deadlines)
+    assert endpoint.handler is not None
+    return await endpoint.handler(replace(asked, body=body))
+
+
+def _principal(pipeline: Pipeline, asked: EndpointRequest) -> Principal:
+    """Who is asking at a plugin's endpoint: as for an exchange, all steps that say it have to agree."""
+    if len(pipeline.identifiers) < pipeline.guards:
+        raise Forbidden("a step of this pipeline cannot say who is asking here; the step 'auth' could")
+    found = list({identify(asked): None for identify in pipeline.identifiers})
+    if len(found) > 1:
+        raise Forbidden("two steps of the pipeline disagree about who is asking")
+    return found[0]
+
+
 def _exchange(
     host: Host, endpoint: Endpoint, request: quart.Request, asked: Request, headers: Mapping[str, str]
 ) -> Exchange:
     assert endpoint.protocol is not None
-    client = request.scope.get("client")
     return Exchange(
         pipeline=endpoint.pipeline.name,
         protocol=endpoint.protocol,
@@ -109,10 +139,15 @@ def _exchange(
         request=asked,
         headers=headers,
         query=request.query_string.decode("latin-1"),
-        peer=client[0] if client else "",
+        peer=_peer(request),
         upstreams=endpoint.pipeline.file.upstreams,
         started=host.clock(),
     )
+
+
+def _peer(request: quart.Request) -> str:
+    client = request.scope.get("client")
+    return client[0] if client else ""
 
 
 def _response(reply: Answer | Reply) -> quart.Response:

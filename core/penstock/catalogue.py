@@ -27,7 +27,7 @@ from penstock.typed import convert
 MEMORY = ("memory", "memory:")
 """The store that needs no url: the memory of the process."""
 
-_GROUPS = ("penstock.plugins", "penstock.protocols", "penstock.presets", "penstock.stores")
+_GROUPS = ("penstock.plugins", "penstock.protocols", "penstock.presets", "penstock.stores", "penstock.commands")
 
 
 class CatalogueError(ValueError):

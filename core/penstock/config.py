@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.bind import parse_bind
 from penstock.catalogue import Catalogue, CatalogueError
+from penstock.database import check_url
 from penstock.document import Document
 from penstock.options import Duration, decode_hook
 from penstock.pipelinefile import PipelineFile, read_pipeline
@@ -32,6 +33,7 @@ class GatewayFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1:4000"
     workers: Positive = 1
     store: str = "memory:"
+    database: str = "sqlite:../data/penstock.db"
     upstreams: dict[str, UpstreamFile] = {}
     tls: TLS | None = None
     body_limit: Positive = 32 * 1024 * 1024
@@ -43,6 +45,7 @@ class GatewayFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Files(msgspec.Struct, kw_only=True):
     """Everything one load of the files gave: with `problems`, it can only be looked at for more of them."""
 
+    folder: Path
     gateway: GatewayFile
     gateway_document: Document
     pipelines: list[PipelineFile]
@@ -62,6 +65,7 @@ def load(place: Path, env: Mapping[str, str]) -> Files:
         reader.pipeline(path, gateway)
     reader.check_paths()
     return Files(
+        folder=folder,
         gateway=gateway,
         gateway_document=reader.gateway_document,
         pipelines=reader.pipelines,
@@ -134,6 +138,10 @@ class _FilesReader:
             self.catalogue.check_store(options.store, file.parent)
         except CatalogueError as error:
             self.problem(document, ("store",), str(error))
+        try:
+            check_url(options.database)
+        except ValueError as error:
+            self.problem(document, ("database",), str(error))
         try:
             parse_bind(options.bind)
         except ValueError as error:

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import reduce
 from logging import getLogger
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +12,15 @@ import msgspec
 
 from penstock.deadlines import Deadlines
 from penstock.delivery import Delivery
-from penstock.errors import GatewayError, Internal, NotFound, UpstreamFailed
+from penstock.errors import (
+    Forbidden,
+    GatewayError,
+    Internal,
+    NotFound,
+    RawError,
+    Unauthenticated,
+    UpstreamFailed,
+)
 from penstock.events import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput
 from penstock.exchange import Attempt, Exchange, Response, Target
 from penstock.plan import Call, Plan
@@ -266,7 +275,7 @@ class Run:
         if attempt.request is None:
             raise Internal("no step built the request for the upstream; the step 'translation' would")
         pool = self._course.pools[attempt.target.upstream]
-        self._answer = answer = await pool.send(attempt.request)
+        self._answer = answer = await pool.send(attempt.request, self._own_credential(attempt, pool))
         attempt.status = answer.status
         attempt.request_id = answer.headers.get("request-id") or answer.headers.get("x-request-id", "")
         if not 200 <= answer.status < 300:
@@ -278,11 +287,32 @@ class Run:
         self._source = source = await open_source(exchange, attempt, answer, pool, self._wanted(attempt), self._clock)
         await source.prefetch()
         same_format = attempt.upstream.protocol.name == exchange.protocol.name
-        return Response(status=200, headers=passed_headers(answer.headers, pool.mask) if same_format else {})
+        return Response(status=200, headers=passed_headers(answer.headers, self._mask(pool)) if same_format else {})
 
     async def _refused(self, attempt: Attempt, answer: UpstreamAnswer, pool: Pool) -> None:
-        body = pool.mask((await answer.read_all(30.0, pool.limits.idle)).decode(errors="replace")).encode()
-        raise attempt.upstream.protocol.read_error(answer.status, answer.headers, body)
+        text = (await answer.read_all(30.0, pool.limits.idle)).decode(errors="replace")
+        body = self._mask(pool)(text).encode()
+        error = attempt.upstream.protocol.read_error(answer.status, answer.headers, body)
+        if pool.by_client and answer.status in (401, 403):  # it is not the gateway that was refused
+            raw = RawError(attempt.upstream.protocol.name, answer.status, answer.headers, body)
+            kind = Unauthenticated if answer.status == 401 else Forbidden
+            raise kind(error.message, detail=error.detail, should_retry=False, raw=raw)
+        raise error
+
+    def _own_credential(self, attempt: Attempt, pool: Pool) -> dict[str, str]:
+        """What an upstream gets that is used with the client's own credential. Raises Unauthenticated for none."""
+        credential = self._exchange.client_credentials if pool.by_client else {}
+        if pool.by_client and not credential:
+            header = "in `x-api-key` or `authorization: Bearer ...`, whichever does not hold a key of this gateway"
+            wanted = f"upstream {attempt.upstream.name!r} is used with a key of your own: send it {header}"
+            raise Unauthenticated(wanted, should_retry=False)
+        return credential
+
+    def _mask(self, pool: Pool) -> Callable[[str], str]:
+        """Takes out of a text what an upstream may quote: its key, or the client's own."""
+        own = self._exchange.client_credentials.values() if pool.by_client else ()
+        secrets = [value.split()[-1] for value in own]
+        return lambda text: reduce(lambda text, secret: text.replace(secret, "***"), secrets, pool.mask(text))
 
     def _relays(self, attempt: Attempt, streamed: bool) -> bool:
         """Whether the upstream's bytes are what the client asked for: its format, and a stream or not."""
@@ -291,7 +321,7 @@ class Run:
 
     def _wanted(self, attempt: Attempt) -> frozenset[type] | None:
         """The events worth decoding. All of them, unless bytes are relayed and nobody looks into blocks."""
-        wanted = self._plan.upward(self._answered_at).wanted
+        wanted = self._plan.upward(self._answered_at, self._exchange.muted).wanted
         return wanted if self._relays(attempt, streamed=True) and not wanted & _BLOCK_EVENTS else None
 
     async def _take_events(self, response: Response, step: str) -> None:
@@ -343,7 +373,7 @@ class Run:
         streamed = isinstance(self._source, UpstreamStream)
         relay = self._answer is not None and attempt is not None and self._relays(attempt, streamed)
         sees_deltas = not relay or attempt is None or self._wanted(attempt) is None
-        upward = self._plan.upward(self._answered_at)
+        upward = self._plan.upward(self._answered_at, self._exchange.muted)
         return Delivery(
             self._exchange, upward, relay=relay, sees_deltas=sees_deltas, clock=self._clock, blame=self._blame
         )
@@ -376,7 +406,7 @@ class Run:
         """Note how the exchange has ended, with an error for the client."""
         failure = error if isinstance(error, GatewayError) else self._blame("", error)
         if (attempt := self._exchange.attempt) is not None:
-            failure.conceal(self._course.pools[attempt.target.upstream].mask)
+            failure.conceal(self._mask(self._course.pools[attempt.target.upstream]))
         self._exchange.error = failure
         self._exchange.outcome = "error"
         return failure

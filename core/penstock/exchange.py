@@ -10,7 +10,7 @@ import msgspec
 from penstock.errors import Forbidden, GatewayError
 from penstock.events import Event, Usage
 from penstock.money import Cost, Prices
-from penstock.protocol import ClientProtocol, Operation, UpstreamProtocol, UpstreamRequest
+from penstock.protocol import ClientProtocol, Kind, Operation, UpstreamProtocol, UpstreamRequest
 from penstock.request import Request
 
 T = TypeVar("T")
@@ -18,6 +18,9 @@ D = TypeVar("D")
 
 Outcome = Literal["open", "ok", "error", "cancelled"]
 """How an exchange has ended, `open` while it has not."""
+
+
+_CREDENTIALS = ("authorization", "x-api-key")
 
 
 def new_id() -> str:
@@ -52,11 +55,20 @@ class Stash:
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is asking. `key` is a short public name of the credential, never the credential."""
+    """Who is asking. `key` is a short public name of the credential, never the credential.
+
+    `user` is never empty: nobody is anonymous. `admin` says whether they may manage keys and see what others do; with
+    a `team`, only those of that team. Raises ValueError for an empty user.
+    """
 
     user: str
     team: str = ""
     key: str = ""
+    admin: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.user.strip():
+            raise ValueError("a principal needs a user: nobody is anonymous")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -147,7 +159,10 @@ class Attempt:
 
 
 class Exchange:
-    """One client request and everything that happens to it. Times are seconds of the monotonic clock."""
+    """One client request and everything that happens to it. Times are seconds of the monotonic clock.
+
+    `cached` says that an earlier answer is given again: `usage` is what that one took, this one takes nothing.
+    """
 
     def __init__(
         self,
@@ -184,11 +199,23 @@ class Exchange:
         self.served_model = ""
         self.stop_reason = ""
         self.repairs: dict[str, int] = {}
+        self.muted: frozenset[str] = frozenset()
         self.simulated = False
+        self.cached = False
         self.started = started
         self.first_event: float | None = None
         self.ended: float | None = None
         self._switch: Callable[[str], None] | None = None
+        self._claimed: set[str] = set()
+        self._kind: Kind | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the client wants an answer for: its work, or something on the side. Other operations are `main`."""
+        if self._kind is None:
+            asks = self.operation == "generate"
+            self._kind = self.protocol.kind(self.request, self.headers) if asks else "main"
+        return self._kind
 
     @property
     def attempt(self) -> Attempt | None:
@@ -204,6 +231,20 @@ class Exchange:
         upstream, model = attempt.target.upstream, attempt.target.model or self.request.model
         return self.prices.cost(upstream, model, self.usage, served=self.served_model)
 
+    def mute(self, step: str) -> None:
+        """Call `on_event` of this step no more; what nobody listens to need not be read. To be said in `on_request`."""
+        self.muted |= {step}
+
+    @property
+    def client_credentials(self) -> dict[str, str]:
+        """The headers with the client's own credentials for an upstream: those that nobody here has claimed."""
+        found = {name: self.headers.get(name, "") for name in _CREDENTIALS if name not in self._claimed}
+        return {name: value for name, value in found.items() if value and _may_travel(name, value)}
+
+    def claim(self, header: str) -> None:
+        """Say that a header, by its lower-case name, holds a credential of this gateway: it leaves for no upstream."""
+        self._claimed.add(header)
+
     def identify(self, principal: Principal) -> None:
         """Say who is asking; the rest of the chain is that team's. Raises Forbidden for a second, other principal."""
         if self.principal is not None and self.principal != principal:
@@ -215,3 +256,8 @@ class Exchange:
     def on_identify(self, switch: Callable[[str], None] | None) -> None:
         """For the engine: call `switch` with the team's name once the principal is known; None lets go of it."""
         self._switch = switch
+
+
+def _may_travel(name: str, value: str) -> bool:
+    """A user's name and password are for a gateway or a proxy, and for no provider."""
+    return name != "authorization" or value.lstrip().lower().startswith("bearer ")

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from penstock.catalogue import MEMORY, Catalogue
 from penstock.config import Files, GatewayFile, load, plugin_folder
+from penstock.database import Database, Schema
+from penstock.databases import Databases
 from penstock.document import Document
 from penstock.engine import Timing
 from penstock.errors import GatewayError
 from penstock.options import decode_hook
 from penstock.pipeline import Pipeline, Surroundings, compile_pipeline
 from penstock.plan import Step, compile_plan
-from penstock.plugin import Gateway, Handler
+from penstock.plugin import Gateway, Handler, Identify
 from penstock.problems import ConfigError, Problem
 from penstock.protocol import ClientProtocol, Operation
 from penstock.store import MemoryStore, Store, StoreUnavailable
@@ -26,7 +28,14 @@ from penstock.watching import State, fingerprint, state
 T = TypeVar("T")
 log = logging.getLogger("penstock")
 
-_AT_START = ("bind", "workers", "store", "tls", "graceful_timeout")  # of gateway.yaml: what is read only once
+_AT_START = (
+    "bind",
+    "workers",
+    "store",
+    "database",
+    "tls",
+    "graceful_timeout",
+)  # of gateway.yaml: what is read only once
 
 
 class Endpoint(NamedTuple):
@@ -102,6 +111,10 @@ class Generation:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def database(self, schema: Schema) -> Database:
+        """The database of the process, as a plugin with this schema sees it. Raises ValueError."""
+        return self._host.databases.database(schema)
+
     def _retire_when_idle(self) -> None:
         if self._replaced and self._exchanges == 0:
             self._host.spawn(self._shut_down(), f"retire {self.id}")
@@ -145,6 +158,9 @@ class _PipelineGateway(Gateway):
         for method in methods:
             self._add(method, f"/-/{path.strip('/')}", Endpoint(self._pipeline, handler=handler))
 
+    def identify_by(self, identify: Identify) -> None:
+        self._pipeline.identifiers.append(identify)
+
     def read_file(self, path: Path, kind: type[T]) -> T:
         self.watch(path)
         try:
@@ -158,6 +174,9 @@ class _PipelineGateway(Gateway):
         if value is None or document.problems:
             raise ConfigError([*document.problems, *problems])
         return value
+
+    def database(self, schema: Schema) -> Database:
+        return self._generation.database(schema)
 
     def watch(self, path: Path) -> None:
         self._generation.watched.add(path)
@@ -183,6 +202,7 @@ class Host:
         self._public = public
         self._tasks: set[asyncio.Task[Any]] = set()
         self._store: Store | None = None
+        self._databases: Databases | None = None
         self._seen: State = {}
         self._suspects: set[Path] = set()
         self._generation: Generation | None = None
@@ -202,9 +222,20 @@ class Host:
             raise RuntimeError("the gateway has not started")
         return self._generation
 
+    @property
+    def databases(self) -> Databases:
+        """The database of gateway.yaml as it was at the start."""
+        if self._databases is None:
+            raise RuntimeError("the gateway has not started")
+        return self._databases
+
     async def start(self) -> None:
         """Load the files and start the first generation. Raises ConfigError."""
-        self._generation = await self._new_generation()
+        try:
+            self._generation = await self._new_generation()
+        except BaseException:
+            await self._close_shared()
+            raise
         self._at_start = self._generation.gateway
         self._seen = state(self._generation.watched, self._place)
 
@@ -252,6 +283,12 @@ class Host:
             await asyncio.wait(self._tasks, timeout=deadline - self.clock())
         for task in self._tasks:
             task.cancel()
+        await self._close_shared()
+
+    async def _close_shared(self) -> None:
+        """Let go of what outlives generations."""
+        if self._databases is not None:
+            await self._databases.close()
         if self._store is not None:
             await self._store.close()
 
@@ -274,6 +311,8 @@ class Host:
             problems += open_to_all(pipelines)
         if problems:
             raise ConfigError(problems)
+        if self._databases is None:
+            self._databases = Databases(files.gateway.database, files.folder)
         generation = Generation(files, pipelines, self)
         await generation.start()
         return generation

@@ -8,6 +8,7 @@ from penstock.deadlines import Deadlines
 from penstock.engine import Course, Timing
 from penstock.pipelinefile import PipelineFile, StepFile, TeamFile
 from penstock.plan import PlanError, Step, check_plugin, compile_plan
+from penstock.plugin import Identify
 from penstock.problems import Problem
 from penstock.store import PrefixedStore, Store
 from penstock.upstream import Pool
@@ -28,7 +29,10 @@ class Surroundings(NamedTuple):
 
 
 class Pipeline:
-    """One pipeline of a generation. It is `open` to anybody when no step that is on says who is asking."""
+    """One pipeline of a generation. It is `open` to anybody when no step that is on says who is asking.
+
+    `guards` counts those steps, `identifiers` are how they tell it at the endpoints of plugins.
+    """
 
     def __init__(self, file: PipelineFile, course: Course, instances: list[Step]) -> None:
         self.file = file
@@ -36,7 +40,9 @@ class Pipeline:
         self.path = file.path
         self.course = course
         self.instances = instances
-        self.open = not any("principal" in step.plugin.provides for step in course.plan.steps)
+        self.identifiers: list[Identify] = []
+        self.guards = sum("principal" in step.plugin.provides for step in course.plan.steps)
+        self.open = not self.guards
 
 
 def compile_pipeline(file: PipelineFile, around: Surroundings) -> tuple[Pipeline | None, list[Problem]]:
@@ -97,7 +103,7 @@ def _wrong_order(file: PipelineFile) -> Iterator[Problem]:
     for name, team in (("", None), *file.teams.items()):
         known: set[str] = set()
         for step in _steps_of(file, team):
-            for fact in sorted(step.plugin.requires - known):
+            for fact in sorted((step.plugin.requires | step.plugin.uses) - known):
                 source = file.steps[step.position]
                 at = ("teams", name, source.id) if team and not source.enabled else source.at
                 if message := _missing_fact(file, source, fact):
@@ -106,13 +112,16 @@ def _wrong_order(file: PipelineFile) -> Iterator[Problem]:
 
 
 def _missing_fact(file: PipelineFile, step: StepFile, fact: str) -> str:
-    """The complaint; nothing when it may be one of the unreadable steps that provides the fact."""
+    """The complaint; nothing when it may be one of the unreadable steps that provides the fact, or none has to."""
     below = next((other for other in file.steps if fact in other.plugin.provides), None)
+    needed = fact in step.plugin.requires
     if below is None:
         complaint = f"{step.id!r} needs the {fact}, which no step provides; '{_PROVIDERS[fact]}' above it would"
-        return complaint if file.complete else ""
+        return complaint if file.complete and needed else ""
     if file.steps.index(below) > file.steps.index(step):
         return f"{step.id!r} needs the {fact}, which {below.id!r} provides further down: move it up"
+    if not needed:
+        return ""
     return f"{step.id!r} needs the {fact}, which {below.id!r} would provide, but that is off"
 
 

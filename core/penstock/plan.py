@@ -60,19 +60,20 @@ class Plan:
         self.on_attempt = calls["on_attempt"]
         self.on_failure = calls["on_failure"]
         self.on_complete = tuple(reversed(calls["on_complete"]))
-        self._upward: dict[int, Upward] = {}
+        self._upward: dict[tuple[int, frozenset[str]], Upward] = {}
 
-    def upward(self, position: int) -> Upward:
-        """The way up for an answer given at `position`; made on first use."""
-        if position not in self._upward:
-            self._upward[position] = self._compile_upward(position)
-        return self._upward[position]
+    def upward(self, position: int, muted: frozenset[str] = frozenset()) -> Upward:
+        """The way up for an answer given at `position`, past steps that do not listen; made on first use."""
+        key = (position, muted)
+        if key not in self._upward:
+            self._upward[key] = self._compile_upward(position, muted)
+        return self._upward[key]
 
-    def _compile_upward(self, position: int) -> Upward:
+    def _compile_upward(self, position: int, muted: frozenset[str]) -> Upward:
         def above(hook: str) -> tuple[Call, ...]:
             return tuple(call for call in reversed(self.calls[hook]) if call.position < position)
 
-        listeners = above("on_event")
+        listeners = [call for call in above("on_event") if call.step not in muted]
         events = {kind: tuple(c for c in listeners if kind in self.listens[c.step]) for kind in EVENTS}
         events = {kind: calls for kind, calls in events.items() if calls}
         return Upward(above("on_response"), above("on_error"), events, frozenset(events))
@@ -117,7 +118,7 @@ def check_plugin(plugin: Plugin) -> None:
             raise PlanError(f"{_place(method)}: {hook} is not marked with @hookimpl")
         for impl in getattr(manager.hook, hook).get_hookimpls():
             _check_implementation(hook, impl)
-    for fact in (*plugin.provides, *plugin.requires):
+    for fact in (*plugin.provides, *plugin.requires, *plugin.uses):
         if fact not in _FACTS:
             raise PlanError(f"{type(plugin).__name__} provides or requires {fact!r}; there are: {', '.join(_FACTS)}")
     _event_types(plugin)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 
-from penstock.exchange import Upstream
+from penstock.database import Database, Schema
+from penstock.exchange import Principal, Upstream
 from penstock.protocol import Answer
 from penstock.store import Store
 
@@ -31,10 +32,14 @@ class Plugin(msgspec.Struct, eq=False, kw_only=True, forbid_unknown_fields=True,
     `__post_init__` becomes an error at the options' place in the file. Before any hook runs the core sets `step`
     (the step's id), `log`, `store` (keys are private to the step), `clock` (seconds, monotonic) and `folder` (of the
     pipeline file, against which paths in options are resolved).
+
+    A pipeline is refused unless what a step `requires` is provided above it. What it `uses` may be missing, but must
+    not be provided further down.
     """
 
     provides: ClassVar[frozenset[Fact]] = frozenset()
     requires: ClassVar[frozenset[Fact]] = frozenset()
+    uses: ClassVar[frozenset[Fact]] = frozenset()
 
     # Set by the core on the instance; ClassVar keeps them out of the options.
     step: ClassVar[str]
@@ -44,8 +49,28 @@ class Plugin(msgspec.Struct, eq=False, kw_only=True, forbid_unknown_fields=True,
     folder: ClassVar[Path]
 
 
-Handler = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
-"""An extra endpoint: takes the headers (lower-case names) and the body, gives the answer."""
+class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for an endpoint of a plugin. `path` is the endpoint's own, header names are in lower case.
+
+    `query` has the last value of each name; `peer` is the client's address. `principal` says who is asking, and is None
+    only in a pipeline in which nobody has to say it.
+    """
+
+    pipeline: str
+    method: str
+    path: str
+    query: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    peer: str = ""
+    principal: Principal | None = None
+
+
+Handler = Callable[[EndpointRequest], Awaitable[Answer]]
+"""An extra endpoint: gives the answer to a request, or raises a GatewayError, which is answered as JSON."""
+
+Identify = Callable[[EndpointRequest], Principal]
+"""Says who is asking at an extra endpoint. Raises Unauthenticated, Forbidden."""
 
 
 class Gateway(ABC):
@@ -59,11 +84,26 @@ class Gateway(ABC):
 
     @abstractmethod
     def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
-        """Serve an endpoint under `<pipeline path>/-/<path>`. The handler checks its own authorisation."""
+        """Serve an endpoint under `<pipeline path>/-/<path>`.
+
+        The handler is asked only once every step that says who is asking has done so with its `identify_by`; what that
+        principal may do there is for the handler to say.
+        """
+
+    @abstractmethod
+    def identify_by(self, identify: Identify) -> None:
+        """For a step that provides the principal: how to tell who is asking at the endpoints of plugins."""
 
     @abstractmethod
     def read_file(self, path: Path, kind: type[T]) -> T:
         """A YAML or JSON file as a Struct, watched for changes. Raises an error that `startup` should let pass."""
+
+    @abstractmethod
+    def database(self, schema: Schema) -> Database:
+        """The database of gateway.yaml, for the tables of this schema; `open` it before anything else.
+
+        Raises an error that `startup` should let pass if what it needs is not installed.
+        """
 
     @abstractmethod
     def watch(self, path: Path) -> None:

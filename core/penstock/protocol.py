@@ -21,9 +21,31 @@ if TYPE_CHECKING:
 Operation = Literal["generate", "count_tokens", "list_models", "probe"]
 """What a client wants: an answer, a token count, the models on offer, or a sign of life."""
 
+Kind = Literal[
+    "main",
+    "title",
+    "topic",
+    "warmup",
+    "command",
+    "suggestion",
+    "classifier",
+    "search",
+    "compaction",
+    "auxiliary",
+]
+"""What an agent wants an answer for: `main` is its work, all others are requests that it makes on the side.
 
-AuthForm = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
-"""How a key travels to an upstream: in `authorization`, or in a header of that name."""
+A `title` for the session, whether the `topic` has changed, a `warmup` that tries the connection or fills a cache, what
+a shell `command` does, a `suggestion` of what the user may say next, a `classifier` that judges an action, a web
+`search`, a `compaction` of the conversation, or `auxiliary`, of which the agent says no more than that.
+"""
+
+
+AuthForm = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none", "client"]
+"""How a key travels to an upstream: in `authorization`, or in a header of that name.
+
+`client`: there is none, but each client's own credential travels in the header in which it came.
+"""
 
 
 class Route(NamedTuple):
@@ -125,6 +147,24 @@ class ClientProtocol(ABC):
     @abstractmethod
     def token_count(self, tokens: int) -> bytes:
         """The body that says how many tokens a prompt has."""
+
+    def kind(self, request: Request, headers: Mapping[str, str]) -> Kind:
+        """What the client wants the answer for. Never raises; what nobody recognises is `main`."""
+        return "main"
+
+    def fingerprint(self, request: Request, headers: Mapping[str, str]) -> bytes | None:
+        """A digest of all that matters to the answer: equal for two requests that ask for the same.
+
+        None when that cannot be told, as in protocols that do not say what matters; then no answer is used twice.
+        """
+        return None
+
+    def portable(self, exchange: "Exchange", events: Iterable[Event]) -> list[Event]:
+        """The events of an exchange's answer, made to say the same to the client of any other exchange.
+
+        What the encoder takes from the exchange, such as the answer's name, is written into them.
+        """
+        return list(events)
 
     def how_to_connect(self, url: str, credential: str = "local") -> list[str]:
         """The lines a newcomer types to point this protocol's usual client at `url`; may be empty.

@@ -227,6 +227,10 @@ class _Reader:
 
     def _credential(self) -> _Credential:
         options, preset = self._options, self._preset
+        if options.auth == "client":
+            if options.key is not None:
+                self._problem("with `auth: client` every client brings a key of its own: leave this one out", "key")
+            return _Credential(Secret(""), "the key of each client")
         if options.key is not None:
             return _Credential(options.key, "key in the file", "" if options.key else "its key is empty")
         wanted = () if (options.auth or preset.auth) == "none" else preset.env

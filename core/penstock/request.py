@@ -214,7 +214,7 @@ class Request:
         if self._write_prompt is None:
             raise TypeError("the prompt cannot be changed: the client's protocol only reads prompts")
         old = self.prompt
-        for name, value in self._write_prompt(self._fields(), old, prompt).items():
+        for name, value in self._write_prompt(self.current, old, prompt).items():
             if value is None:
                 self.drop(name)
             else:
@@ -222,6 +222,11 @@ class Request:
         if prompt.max_tokens != old.max_tokens:
             self.max_tokens = prompt.max_tokens
         self._prompt = prompt
+
+    @property
+    def current(self) -> Mapping[str, msgspec.Raw]:
+        """The top-level fields of the document as they are now; `fields` are those that came."""
+        return _merged(self.fields, self._edits)
 
     @property
     def body(self) -> bytes:
@@ -243,10 +248,6 @@ class Request:
         if name in self.fields or name in self._edits:
             self._edits[name] = None
             self._prompt = None
-
-    def _fields(self) -> dict[str, msgspec.Raw]:
-        """The top-level fields as they are now."""
-        return _merged(self.fields, self._edits)
 
     def _value(self, name: str, kind: type[_T]) -> _T | None:
         raw = self.fields.get(name)

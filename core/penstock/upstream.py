@@ -6,6 +6,7 @@ import socket
 import ssl
 import urllib.request
 from base64 import b64encode
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,6 +77,7 @@ class Pool:
     def __init__(self, upstream: Upstream, reach: Reach) -> None:
         self.upstream = upstream
         self.limits = reach.limits
+        self.by_client = reach.auth == "client"
         self._name = upstream.name
         self._url = reach.url.rstrip("/")
         self._headers = {**reach.headers, **_credential(reach), "accept-encoding": "identity"}
@@ -85,23 +87,25 @@ class Pool:
         self._proxy: dict[str, Any] = {}
         self._deadlines = Deadlines()
 
-    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+    async def send(self, request: UpstreamRequest, credential: Mapping[str, str] | None = None) -> UpstreamAnswer:
         """Send and wait for the headers. Raises UpstreamFailed, TimedOut.
+
+        `credential` are the headers with a client's own, for an upstream that is used `by_client`.
 
         A kept connection that the upstream had just closed is no failure: the request goes out again on another.
         """
         try:
             with self._deadlines.within(self.limits.first_byte):
-                return UpstreamAnswer(await self._request(request), self._name, self._deadlines)
+                return UpstreamAnswer(await self._request(request, credential or {}), self._name, self._deadlines)
         except TimeoutError as error:
             raise self._timed_out(error) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             what = "closed the connection without an answer" if _met(error) else "cannot be reached"
             raise _failure(self._name, error, what) from error
 
-    async def _request(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
+    async def _request(self, request: UpstreamRequest, credential: Mapping[str, str]) -> aiohttp.ClientResponse:
         session = self._session or self._open()
-        headers = {**_DEFAULT_HEADERS, **request.headers, **self._headers}
+        headers = {**_DEFAULT_HEADERS, **request.headers, **self._headers, **credential}
         while True:
             opened: list[socket.socket] = []
             _OPENED.set(opened)
@@ -173,7 +177,7 @@ def _met(error: Exception) -> bool:
 
 
 def _credential(reach: Reach) -> dict[str, str]:
-    if not reach.key or reach.auth == "none":
+    if not reach.key or reach.auth in ("none", "client"):
         return {}
     key = reach.key.reveal()
     return {"authorization": f"Bearer {key}"} if reach.auth == "bearer" else {reach.auth: key}

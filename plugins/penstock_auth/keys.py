@@ -1,101 +1,143 @@
-"""API keys: how they are made, kept as hashes, and looked up."""
+"""API keys: how they are made, what is known of them, and the digests by which they are found again."""
 
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 import msgspec
 
-_HASH = re.compile(r"(sha256:)?([0-9a-f]{64})")
-_NOBODY = (bytes(32), None)
+from penstock_auth.scope import Scope
+
+PREFIX = "pk-"
+SERVICE = "service:"
+"""What the user of a key begins with that belongs to no person, as for continuous integration."""
+
+_SHOWN = len(PREFIX) + 5
+_HASH = re.compile(r"(?:(hmac-sha256|sha256):)?([0-9a-f]{64})")
 
 
-class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of the keys file. `expires` is the last day, in UTC, on which the key works."""
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a key: whose it is and what it may be used for. Nothing in it is secret.
 
-    hash: str
+    `expires` is in seconds since 1970. `ended` says in words why it does not work any more, "" if it does.
+    """
+
+    id: str
     user: str
     team: str = ""
     name: str = ""
-    expires: date | None = None
-    enabled: bool = True
+    admin: bool = False
+    scope: Scope = Scope()
+    parent: str = ""
+    expires: float | None = None
+    ended: str = ""
 
-    @property
-    def public_name(self) -> str:
-        """What may be shown of the key: its name, or the first digits of its hash."""
-        return self.name or self.hash.removeprefix("sha256:")[:8].lower()
+    def unusable(self, now: float) -> str:
+        """Why the key does not work now, or nothing: `is disabled`, `expired on 2027-01-31`."""
+        if self.expires is not None and self.expires <= now and not self.ended:
+            return f"expired on {day_of(self.expires)}"
+        return self.ended
 
-    def unusable(self, today: date) -> str:
-        """Why the key does not work today, or nothing."""
-        if not self.enabled:
-            return "this API key is disabled"
-        if self.expires is not None and self.expires < today:
-            return f"this API key expired on {self.expires}"
+    def exceeds(self, parent: "Key") -> str:
+        """What this key may do that its parent may not, in words; nothing if it lies within it."""
+        if not self.scope.within(parent.scope):
+            return "its scope is not within that of its parent"
+        if parent.team and self.team != parent.team:
+            return f"its parent is of team {parent.team!r}"
+        if self.admin and not parent.admin:
+            return "its parent may not manage keys"
+        if parent.expires is not None and (self.expires is None or self.expires > parent.expires):
+            return f"its parent expires on {day_of(parent.expires)}"
         return ""
 
 
-class KeysFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys file as a whole."""
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is listed, with the first characters by which people know it. Times in seconds since 1970."""
 
-    keys: list[Key] | None
+    key: Key
+    shown: str = ""
+    created: float | None = None
+    revoked: float | None = None
 
 
-class Keyring:
-    """The known keys, to be found by their digests."""
+class Hash(msgspec.Struct, frozen=True):
+    """One secret of a key, as its digest; `expires`, in seconds since 1970, ends the old one of a key that rotates."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        """Raises ValueError, which names an entry by number and user and never shows what stands in it."""
-        self._entries: dict[bytes, tuple[bytes, Key]] = {}
-        for number, key in enumerate(keys, 1):
-            try:
-                digest = _read_hash(key.hash)
-                if not key.user:
-                    raise ValueError("`user` is empty: say whose key this is")
-                if digest in self._entries:
-                    earlier = list(self._entries).index(digest) + 1
-                    raise ValueError(f"has the same hash as key {earlier}: remove one of the two")
-            except ValueError as error:
-                raise ValueError(f"key {number} (user {key.user!r}): {error}") from None
-            self._entries[digest] = (digest, key)
+    digest: bytes
+    key: str
+    expires: float | None = None
 
-    def find(self, credential: str) -> Key | None:
-        """The entry of a credential, or None.
 
-        One fast hash is right for keys of 256 random bits; slow ones protect secrets that can be guessed. Hash and
-        comparison are the same work for known and unknown keys, so the time they take tells nothing.
-        """
-        digest = _digest(credential)
-        stored, key = self._entries.get(digest, _NOBODY)
-        return key if hmac.compare_digest(stored, digest) else None
+def owner(user: str, service: str) -> str:
+    """Whose a key is, in one word: a person, or a service such as continuous integration. Raises ValueError."""
+    if user.strip() and service.strip():
+        raise ValueError("a key belongs to a `user` or to a `service`, not to both")
+    if not user.strip() and not service.strip():
+        raise ValueError("`user` is empty: say whose key this is, or name a `service`")
+    if user.startswith(SERVICE):
+        raise ValueError(f"a user's name does not begin with `{SERVICE}`: write `service: {user[len(SERVICE) :]}`")
+    return user.strip() or SERVICE + service.strip()
+
+
+def end_of(day: date) -> float:
+    """When a day is over, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + timedelta(days=1).total_seconds()
+
+
+def day_of(expires: float) -> str:
+    """The last day on which something works, in UTC."""
+    return datetime.fromtimestamp(expires - 1, UTC).date().isoformat()
 
 
 def new_key() -> str:
     """A fresh key: a prefix by which people and scanners know it, and 256 random bits in 43 characters."""
-    return f"pk-{secrets.token_urlsafe(32)}"
+    return PREFIX + secrets.token_urlsafe(32)
 
 
-def hash_of(key: str) -> str:
-    """How a key is written into the keys file."""
-    return f"sha256:{_digest(key).hex()}"
+def shown(key: str) -> str:
+    """So much of a key as may be shown, for people to know it by: 30 of its 256 bits."""
+    return key[:_SHOWN]
 
 
-def _digest(credential: str) -> bytes:
-    return sha256(credential.encode("utf-8", "replace")).digest()
+def digest_of(key: str, pepper: bytes) -> bytes:
+    """HMAC-SHA256 of a key: with a stolen digest alone nobody can come in, nor make an entry for a key of their own.
+
+    One fast hash is right for keys of 256 random bits; slow ones protect secrets that can be guessed.
+    """
+    return hmac.digest(pepper, _bytes(key), "sha256")
 
 
-def _read_hash(text: str) -> bytes:
-    """The digest in an entry. Raises ValueError without showing the text, which may be a key by mistake."""
+def plain_digest(key: str) -> bytes:
+    """SHA-256 of a key, for an entry that was made where nobody knows the pepper."""
+    return sha256(_bytes(key)).digest()
+
+
+def hash_of(key: str, pepper: bytes | None = None) -> str:
+    """How a key is written into the keys file, with the server's pepper or without."""
+    if pepper is None:
+        return f"sha256:{plain_digest(key).hex()}"
+    return f"hmac-sha256:{digest_of(key, pepper).hex()}"
+
+
+def read_hash(text: str) -> tuple[bytes, bool]:
+    """The digest in an entry, and whether it has pepper.
+
+    Raises ValueError without showing the text, which may be a key by mistake.
+    """
     found = _HASH.fullmatch(text.strip().lower())
     if found and found[1]:
-        return bytes.fromhex(found[2])
+        return bytes.fromhex(found[2]), found[1].startswith("hmac")
     if found:
-        raise ValueError("`hash` lacks its kind: write `sha256:` before the 64 digits")
-    if re.fullmatch(r"\s*sha256:[0-9a-fA-F]*\s*", text):
-        raise ValueError("`hash` must be `sha256:` and 64 hexadecimal digits")
+        raise ValueError("`hash` lacks its kind: write `sha256:` or `hmac-sha256:` before the 64 digits")
+    if re.fullmatch(r"\s*(hmac-)?sha256:[0-9a-fA-F]*\s*", text):
+        raise ValueError("`hash` must be `hmac-sha256:` or `sha256:` and 64 hexadecimal digits")
     raise ValueError(
-        "`hash` holds something else than a hash, perhaps the key itself, which belongs in no file: write `sha256:` "
-        "and the digits that `printf %s 'the key' | sha256sum` prints"
+        "`hash` holds something else than a hash, perhaps the key itself, which belongs in no file: write what "
+        "`penstock keys create` prints, or `sha256:` and the digits that `printf %s 'the key' | sha256sum` prints"
     )
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "replace")

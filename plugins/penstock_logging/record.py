@@ -6,7 +6,7 @@ client (address), stream, model (asked for), served_model, upstream (that answer
 attempts (each: upstream, model, status, request_id of the upstream's answer, error, seconds), status (HTTP),
 outcome (ok, error, cancelled), error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write,
 output, reasoning, estimated), cost_usd (US dollars), price_unknown (that is by a default price), first_event and total
-(seconds), repairs (how often which), simulated.
+(seconds), repairs (how often which), simulated, cached (an earlier answer was given again: its tokens cost nothing).
 """
 
 from datetime import datetime
@@ -43,6 +43,7 @@ def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
         total=_seconds(exchange.ended, exchange.started),
         repairs=exchange.repairs,
         simulated=exchange.simulated or None,
+        cached=exchange.cached or None,
     )
 
 

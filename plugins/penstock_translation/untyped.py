@@ -20,9 +20,9 @@ def words(value: object) -> str:
 
 def number(value: object) -> int:
     """A whole number that is not negative; servers write some as 3.0."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return max(0, value) if isinstance(value, int) else 0
+    if isinstance(value, int):
+        return max(0, value)
+    return max(0, int(value)) if isinstance(value, float) and value.is_integer() else 0
 
 
 def _is_object(value: object) -> TypeGuard[dict[str, Any]]:

@@ -30,23 +30,38 @@ class Desk(Plugin):
         gateway.add_route("refuse", self.refuse)
         gateway.add_route("broken/deeper", self.fail)
 
-    async def echo(self, headers, body):
-        told = json.dumps({"headers": dict(headers), "body": body.decode()})
+    async def echo(self, asked):
+        who = asked.principal and asked.principal.user
+        told = {"method": asked.method, "path": asked.path, "query": asked.query, "peer": asked.peer, "who": who}
+        told = json.dumps({**told, "headers": dict(asked.headers), "body": asked.body.decode()})
         return Answer(202, {"content-type": "application/json", "x-desk": "1"}, told.encode())
 
-    async def refuse(self, headers, body):
+    async def refuse(self, asked):
         raise Forbidden("not at this desk")
 
-    async def fail(self, headers, body):
+    async def fail(self, asked):
         raise ZeroDivisionError("secret detail")
 '''
 WHO = '''
 """Says who is asking."""
-from penstock import Plugin, Principal, hookimpl
+from penstock import Gateway, Plugin, Principal, Unauthenticated, hookimpl
 
 class Who(Plugin):
     """Lets everybody in, by name."""
     provides = frozenset({"principal"})
+
+    silent: bool = False
+    name: str = "ann"
+
+    @hookimpl
+    def startup(self, gateway: Gateway) -> None:
+        if not self.silent:
+            gateway.identify_by(self.identify)
+
+    def identify(self, asked):
+        if asked.headers.get("x-stranger"):
+            raise Unauthenticated(f"no stranger at {asked.path}")
+        return Principal(user=self.name)
 
     @hookimpl
     def on_request(self, exchange):
@@ -153,6 +168,48 @@ async def test_a_plugins_endpoint_gets_headers_and_body(gateway: MakeGateway, up
     assert (said.status, said.headers["x-desk"]) == (202, "1")
     assert said.json()["body"] == "hello"
     assert (said.json()["headers"]["x-team"], said.json()["headers"]["x-name"]) == ("red, blue", "Ann")
+
+
+async def test_a_plugins_endpoint_is_told_what_is_asked_and_by_whom(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gate = await serve(gateway, upstream, path="/team")
+    told = (await ask(gate, "GET", "/team/-/echo?day=1&day=2&team=a%20b&all")).json()
+    assert (told["method"], told["path"], told["peer"]) == ("GET", "echo", "127.0.0.1")
+    assert told["query"] == {"day": "2", "team": "a b", "all": ""}
+    assert told["who"] is None, "nobody has to say it here"
+    assert await gate.reload(PIPELINE.replace("{path}", "/team").replace("{steps}", "who, desk, "))
+    assert (await ask(gate, "POST", "/team/-/echo")).json()["who"] == "ann"
+
+
+async def test_where_clients_say_who_they_are_an_endpoint_is_not_even_asked_by_others(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    gate = await serve(gateway, upstream, steps="who, desk, ")
+    said = await ask(gate, "GET", "/-/broken/deeper", headers=[("x-stranger", "1")])
+    assert (said.status, said.json()) == (
+        401,
+        {"error": {"type": "unauthenticated", "message": "no stranger at broken/deeper"}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "complaint"),
+    [
+        ("who: {silent: true}, desk, ", "cannot say who is asking here"),
+        ("who, who: {silent: true}\n  id: second, desk, ", "cannot say who is asking here"),
+        ("who, who: {name: bob}\n  id: second, desk, ", "disagree about who is asking"),
+    ],
+)
+async def test_an_endpoint_is_closed_unless_every_login_says_who_is_asking(
+    gateway: MakeGateway, upstream: ScriptedUpstream, steps: str, complaint: str
+) -> None:
+    listed = "".join(f"\n- {step}" for step in steps.removesuffix(", ").split(", "))
+    text = PIPELINE.replace("[{steps}translation]", f"{listed}\n- translation")
+    gate = await gateway(text, files=FILES, url=upstream.url, path="/")
+    said = await ask(gate, "GET", "/-/echo")
+    assert said.status == 403
+    assert complaint in said.json()["error"]["message"]
 
 
 async def test_what_goes_wrong_there_is_an_error_like_any_other(

@@ -63,6 +63,12 @@ def test_two_steps_cannot_meet_in_the_stash() -> None:
         stash[OTHER]
 
 
+def test_steps_that_do_not_listen_add_up(exchange: Exchange) -> None:
+    for step in ("cache", "guard", "cache"):
+        exchange.mute(step)
+    assert exchange.muted == {"cache", "guard"}
+
+
 def test_no_two_exchanges_share_an_id(exchange: Exchange) -> None:
     again = Exchange(
         pipeline="test",

@@ -63,7 +63,7 @@ class Reads(Plugin):
         if self.works:
             gateway.spawn(self.work(), "endless work")
 
-    async def answer(self, headers, body): ...
+    async def answer(self, asked): ...
 
     async def work(self) -> None:
         try:

@@ -18,11 +18,24 @@ class Goal(Plugin):
     requires = frozenset({"targets"})
 '''
 
+USER = '''
+"""Would like to know who is asking."""
+from penstock import Plugin
+
+class User(Plugin):
+    """Does without the principal."""
+    uses = frozenset({"principal"})
+'''
+
 # A pipeline, and the problems of its order.
 ORDERS = {
     "the provider stands below": (
         "plugins: [knobs, meter, who]\n",
         ["1:18: 'meter' needs the principal, which 'who' provides further down: move it up"],
+    ),
+    "the provider of what may be missing stands below": (
+        "plugins: [knobs, user, who]\n",
+        ["1:18: 'user' needs the principal, which 'who' provides further down: move it up"],
     ),
     "nobody provides it": (
         "plugins: [meter, goal]\n",
@@ -62,8 +75,15 @@ ORDERS = {
 @pytest.mark.parametrize("name", ORDERS)
 def test_an_order_that_cannot_work_is_refused(tmp_path: Path, name: str) -> None:
     text, problems = ORDERS[name]
-    files = {"pipelines/a.yaml": text, "plugins/goal.py": GOAL}
+    files = {"pipelines/a.yaml": text, "plugins/goal.py": GOAL, "plugins/user.py": USER}
     assert mistakes(tmp_path, files) == [f"pipelines/a.yaml:{problem}" for problem in problems]
+
+
+@pytest.mark.parametrize("steps", ["[user]", "[{who: {}, enabled: false}, user]", "[who, user]"])
+def test_what_a_step_only_uses_may_be_missing(tmp_path: Path, steps: str) -> None:
+    files = {"pipelines/a.yaml": f"{MAIN}plugins: {steps}\n", "plugins/user.py": USER}
+    (pipeline,) = compiled_in(tmp_path, files)
+    assert [step.id for step in pipeline.course.plan.steps][-1] == "user"
 
 
 BROKEN = {

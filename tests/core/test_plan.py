@@ -49,6 +49,8 @@ def test_an_answer_meets_only_the_steps_above_it() -> None:
     assert [call.step for call in compiled.upward(2).events[Text]] == ["s1", "s0"]
     assert [call.step for call in compiled.upward(1).events[Text]] == ["s0"]
     assert compiled.upward(0).events == {}
+    assert [call.step for call in compiled.upward(2, frozenset({"s0"})).events[Text]] == ["s1"]
+    assert compiled.upward(1, frozenset({"s0"})).wanted == frozenset()
 
 
 def test_annotations_say_which_events_a_step_hears() -> None:

@@ -37,7 +37,7 @@ def test_fields_are_options() -> None:
     assert (repr(plugin), problems) == ("Cache(ttl=600.0, names=[])", [])
 
 
-@pytest.mark.parametrize("name", ["provides", "requires", "step", "log", "store", "clock", "folder"])
+@pytest.mark.parametrize("name", ["provides", "requires", "uses", "step", "log", "store", "clock", "folder"])
 def test_what_the_core_or_the_author_sets_is_no_option(name: str) -> None:
     assert read(f"{name}: x")[1] == [f"2:3: unknown option '{name}'; allowed: ttl, names"]
 
@@ -74,4 +74,6 @@ def test_editors_learn_what_a_plugin_does_and_takes() -> None:
 
 
 def test_what_a_plugin_may_ask_of_the_gateway() -> None:
-    assert Gateway.__abstractmethods__ == {"serve_protocol", "add_route", "read_file", "watch", "spawn"}
+    assert Gateway.__abstractmethods__ == {
+        *("serve_protocol", "add_route", "identify_by", "read_file", "database", "watch", "spawn"),
+    }

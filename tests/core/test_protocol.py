@@ -50,6 +50,12 @@ def test_a_client_protocol_need_not_say_how_to_connect() -> None:
     assert Lines().how_to_connect("http://127.0.0.1:4000", "a key") == []
 
 
+def test_a_client_protocol_need_not_know_what_matters_to_an_answer() -> None:
+    request = Lines().read(b'{"model":"m"}', {})
+    assert Lines().fingerprint(request, {}) is None
+    assert Lines().kind(request, {}) == "main"
+
+
 def test_what_a_protocol_does_unless_it_says_otherwise() -> None:
     assert Lines.default_auth == "bearer"
     assert UpstreamRequest("/v1/x", b"{}", {}).method == "POST"

@@ -46,6 +46,8 @@ def test_fields_are_added_at_the_end_and_dropped() -> None:
     assert request.body == b'{"model":"m", "a":1.0,"b":[1]}'
     request.drop("a")
     assert json.loads(request.body) == {"model": "m", "b": [1]}
+    assert {name: bytes(value) for name, value in request.current.items()} == {"model": b'"m"', "b": b"[1]"}
+    assert list(request.fields) == ["model", "a"]
 
 
 def test_the_prompt_is_read_on_first_use_and_again_after_a_change() -> None:

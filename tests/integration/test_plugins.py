@@ -259,8 +259,7 @@ async def test_a_broken_plugin_starts_nothing(
 async def test_a_route_and_a_task_of_a_plugin(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
     plugin = '''
 import asyncio
-from collections.abc import Mapping
-from penstock import Answer, Gateway, Plugin, hookimpl
+from penstock import Answer, EndpointRequest, Gateway, Plugin, hookimpl
 
 class Subject(Plugin):
     """Counts."""
@@ -276,10 +275,10 @@ class Subject(Plugin):
             self.count += 1
             await asyncio.sleep(0)
 
-    async def show(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        if body == b"mistake":
+    async def show(self, asked: EndpointRequest) -> Answer:
+        if asked.body == b"mistake":
             raise ZeroDivisionError
-        return Answer(200, {"content-type": "text/plain"}, b"%d %b" % (self.count, body))
+        return Answer(200, {"content-type": "text/plain"}, b"%d %b" % (self.count, asked.body))
 '''
     files = {"../plugins/diary.py": DIARY, "../plugins/subject.py": plugin}
     gate = await gateway(PIPELINE, url=upstream.url, files=files)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from penstock.testing import MakeGateway, ScriptedUpstream, chat, messages
-from penstock_auth.keys import hash_of, new_key
 from tests.integration.talk import ask, prompt
+from tests.plugins.keydesk import made, until_known
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
@@ -22,7 +22,8 @@ def at(name: str, **urls: str) -> str:
 
 
 def test_every_pipeline_has_a_test_here() -> None:
-    assert {file.stem for file in PIPELINES.glob("*.yaml")} == {"solo", "team"}
+    files = {file.relative_to(PIPELINES).as_posix() for file in PIPELINES.rglob("*.yaml") if "keys" not in file.parts}
+    assert files == {"solo.yaml", "team.yaml", "enterprise/enterprise.yaml", "enterprise/gateway.yaml"}
 
 
 @pytest.mark.parametrize("model", ["claude-opus-5-5", "claude-haiku-4-5", "sim/echo", "whatever"])
@@ -63,18 +64,18 @@ async def test_solo_with_a_key_never_simulates_a_real_name(gateway: MakeGateway,
 
 
 async def test_team_sends_each_key_its_own_way(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
-    ann, ian = new_key(), new_key()
-    keys = (
-        f'keys:\n  - {{hash: "{hash_of(ann)}", user: ann, team: platform}}\n'
-        f'  - {{hash: "{hash_of(ian)}", user: ian, team: interns}}\n'
-    )
     upstream.answers(messages.whole("from the first"), chat.whole("from the second"))
     gate = await gateway(
         at("team", anthropic=upstream.url, openrouter=f"{upstream.url}/v1"),
         name="team",
-        files={"keys/team.yaml": keys},
         env={"ANTHROPIC_API_KEY": "one", "OPENROUTER_API_KEY": "two"},
     )
+    here, url = gate.place.folder.parent, f"{gate.url}/team"
+    ann, ian = [
+        (await made(here, "--user", user, "--team", team))["key"]
+        for user, team in (("ann", "platform"), ("ian", "interns"))
+    ]
+    await until_known(url, ian)
     for key, model, text in ((ann, "claude-opus-5-5", "from the first"), (ian, "claude-opus-5-5", "from the second")):
         said = await ask(gate.url, prompt(model=model), path="/team/v1/messages", headers={"x-api-key": key})
         assert said.text == text

@@ -1,26 +1,45 @@
-"""Who may come in with which API key, what the others are told, and how a key is made."""
+"""Who may come in with which API key of a keys file, and what the others are told."""
 
+import ast
+import itertools
 import logging
-import subprocess
-import sys
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import pytest
 
-from penstock import Exchange, Forbidden, Gateway, Principal, Prompt, Request, Unauthenticated
+from penstock import (
+    Database,
+    Exchange,
+    Forbidden,
+    Gateway,
+    GatewayError,
+    NotFound,
+    Principal,
+    Prompt,
+    Request,
+    Schema,
+    Secret,
+    Unauthenticated,
+)
 from penstock.document import Document
 from penstock.options import decode_hook
-from penstock.plugin import Handler
+from penstock.plugin import Handler, Identify
 from penstock.problems import ConfigError
 from penstock.typed import convert
 from penstock_auth import Auth
+from penstock_auth.keys import hash_of
+from penstock_auth.pepper import need_pepper
 
 T = TypeVar("T")
 ALICE_KEY, BOB_KEY, EVE_KEY = "pk-" + "a" * 43, "pk-" + "b" * 43, "pk-" + "e" * 43
+PEPPER = "pepper-of-the-tests"
+ROOT = Path(__file__).parent.parent.parent
 TODAY = datetime.now(UTC).date()
 
 
@@ -47,6 +66,12 @@ class FileGateway(Gateway):
     def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
         raise AssertionError("auth serves no route")
 
+    def database(self, schema: Schema) -> Database:
+        raise AssertionError("auth has no tables")
+
+    def identify_by(self, identify: Identify) -> None:
+        self.identify = identify
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         raise AssertionError("auth has no background task")
 
@@ -55,18 +80,24 @@ def digest(key: str) -> str:
     return f"sha256:{sha256(key.encode()).hexdigest()}"
 
 
-def auth(folder: Path, keys: str) -> Auth:
+async def auth(folder: Path, keys: str, pepper: str = PEPPER) -> Auth:
     (folder / "keys.yaml").write_text(keys)
-    plugin = Auth(keys="keys.yaml")
-    setattr(plugin, "folder", folder)  # noqa: B010 - as the core does; to mypy they are class variables
-    setattr(plugin, "log", logging.LoggerAdapter(logging.getLogger("penstock.test.auth"), {}))  # noqa: B010
-    plugin.startup(FileGateway())
+    plugin = Auth(keys="keys.yaml", pepper=Secret(pepper))
+    await start(plugin, folder)
     return plugin
 
 
+async def start(plugin: Auth, folder: Path) -> FileGateway:
+    setattr(plugin, "folder", folder)  # noqa: B010 - as the core does; to mypy they are class variables
+    setattr(plugin, "log", logging.LoggerAdapter(logging.getLogger("penstock.test.auth"), {}))  # noqa: B010
+    gateway = FileGateway()
+    await plugin.startup(gateway)
+    return gateway
+
+
 @pytest.fixture
-def door(tmp_path: Path) -> Auth:
-    return auth(
+async def door(tmp_path: Path) -> Auth:
+    return await auth(
         tmp_path,
         f"""
 keys:
@@ -156,11 +187,13 @@ def test_a_disabled_key_is_refused_as_such(door: Auth) -> None:
     assert refusal(door, authorization=f"Bearer {EVE_KEY}") == "this API key is disabled"
 
 
-def test_a_key_works_until_the_end_of_its_last_day(tmp_path: Path) -> None:
+async def test_a_key_works_until_the_end_of_its_last_day(tmp_path: Path) -> None:
     yesterday = TODAY - timedelta(days=1)
-    door = auth(tmp_path, f"keys: [{{hash: '{digest(BOB_KEY)}', user: bob, expires: '{yesterday}'}}]")
+    door = await auth(tmp_path, f"keys: [{{hash: '{digest(BOB_KEY)}', user: bob, expires: '{yesterday}'}}]")
     assert refusal(door, x_api_key=BOB_KEY) == f"this API key expired on {yesterday}"
-    door = auth(tmp_path, f"keys: [{{hash: '{digest(BOB_KEY)}', user: bob, expires: '{TODAY + timedelta(days=1)}'}}]")
+    door = await auth(
+        tmp_path, f"keys: [{{hash: '{digest(BOB_KEY)}', user: bob, expires: '{TODAY + timedelta(days=1)}'}}]"
+    )
     assert enter(door, {"x_api_key": BOB_KEY}) == BOB
 
 
@@ -169,8 +202,8 @@ def test_two_keys_of_different_people_are_refused(door: Auth) -> None:
 
 
 def test_an_oversized_credential_is_refused(door: Auth) -> None:
-    assert "more than 4096 characters" in refusal(door, x_api_key="k" * 4097)
-    assert "not known" in refusal(door, x_api_key="k" * 4096)
+    assert "more than 16384 characters" in refusal(door, x_api_key="k" * 16385)
+    assert "not known" in refusal(door, x_api_key="k" * 16384)
 
 
 def test_another_step_may_not_have_named_somebody_else(door: Auth) -> None:
@@ -180,12 +213,11 @@ def test_another_step_may_not_have_named_somebody_else(door: Auth) -> None:
         door.on_request(exchange)
 
 
-def test_the_keys_file_may_be_json_and_is_watched(tmp_path: Path) -> None:
+async def test_the_keys_file_may_be_json_and_is_watched(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "keys.json").write_text(f'{{"keys": [{{"hash": "{digest(ALICE_KEY)}", "user": "alice"}}]}}')
-    plugin, gateway = Auth(keys="deep/keys.json"), FileGateway()
-    setattr(plugin, "folder", tmp_path)  # noqa: B010
-    plugin.startup(gateway)
+    plugin = Auth(keys="deep/keys.json")
+    gateway = await start(plugin, tmp_path)
     assert gateway.watched == [tmp_path / "deep" / "keys.json"]
     assert enter(plugin, {"x_api_key": ALICE_KEY}) == Principal(user="alice", key=digest(ALICE_KEY)[7:15])
 
@@ -195,46 +227,189 @@ def test_the_keys_file_may_be_json_and_is_watched(tmp_path: Path) -> None:
     [
         (f"hash: {ALICE_KEY}", r"key 1 \(user 'u'\): .*perhaps the key itself.*sha256sum"),
         (f"hash: 'sha256:{ALICE_KEY}'", r"key 1 .*perhaps the key itself"),
-        (f"hash: {digest(ALICE_KEY)[7:]}", r"key 1 .*write `sha256:` before the 64 digits"),
+        (f"hash: {digest(ALICE_KEY)[7:]}", r"key 1 .*write `sha256:` or `hmac-sha256:` before the 64 digits"),
         (f"hash: {digest(ALICE_KEY)[:-1]}", r"key 1 .*64 hexadecimal digits"),
         (f"hash: {digest(EVE_KEY)}, user: ''", r"key 1 .*`user` is empty"),
     ],
 )
-def test_a_bad_entry_is_named_but_never_shown(tmp_path: Path, entry: str, complaint: str) -> None:
+async def test_a_bad_entry_is_named_but_never_shown(tmp_path: Path, entry: str, complaint: str) -> None:
     user = "" if "user" in entry else ", user: u"
     with pytest.raises(ValueError, match=complaint) as refused:
-        auth(tmp_path, f"keys: [{{{entry}{user}}}]")
+        await auth(tmp_path, f"keys: [{{{entry}{user}}}]")
     assert str(tmp_path / "keys.yaml") in str(refused.value)
     assert ALICE_KEY not in str(refused.value)
 
 
-def test_the_same_hash_twice_is_refused(tmp_path: Path) -> None:
+async def test_the_same_hash_twice_is_refused(tmp_path: Path) -> None:
     entries = "".join(f"\n- {{hash: '{digest(key)}', user: {key[3]}}}" for key in (ALICE_KEY, BOB_KEY, ALICE_KEY))
     with pytest.raises(ValueError, match=r"key 3 \(user 'a'\): has the same hash as key 1"):
-        auth(tmp_path, f"keys:{entries}")
+        await auth(tmp_path, f"keys:{entries}")
 
 
-def test_other_mistakes_are_shown_at_their_place(tmp_path: Path) -> None:
+async def test_other_mistakes_are_shown_at_their_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        auth(tmp_path, f"keys:\n- hash: {digest(EVE_KEY)}\n  user: eve\n  expires: soon\n  teem: x\n")
+        await auth(tmp_path, f"keys:\n- hash: {digest(EVE_KEY)}\n  user: eve\n  expires: soon\n  teem: x\n")
     assert "keys.yaml:4:12" in str(refused.value)
     assert "unknown option 'teem'; did you mean 'team'?" in str(refused.value)
 
 
-def test_a_file_without_usable_keys_is_worth_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    door = auth(tmp_path, f"keys: [{{hash: '{digest(EVE_KEY)}', user: eve, enabled: false}}]")
+async def test_a_file_without_usable_keys_is_worth_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    door = await auth(tmp_path, f"keys: [{{hash: '{digest(EVE_KEY)}', user: eve, enabled: false}}]")
     assert "holds no usable key" in caplog.text
     assert refusal(door, x_api_key=EVE_KEY) == "this API key is disabled"
 
 
-def test_a_key_made_with_the_command_opens_the_door(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "penstock_auth", "--user", 'Zoë "Z" 😀', "--team", "core"]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    key = next(line for line in made.splitlines() if line.startswith("pk-"))
-    assert len(key) == 3 + 43
-    assert not list(tmp_path.iterdir()), "nothing is written"
-    entry = made[made.index("  - hash:") :]
-    door = auth(tmp_path, f"keys:\n{entry}")
-    assert enter(door, {"x_api_key": key}) == Principal(
-        user='Zoë "Z" 😀', team="core", key=entry.split("sha256:")[1][:8]
+# ---------------------------------------------------------------- pepper
+
+
+async def test_a_hash_with_pepper_opens_with_that_pepper_only(tmp_path: Path) -> None:
+    entry = f"keys: [{{hash: '{hash_of(ALICE_KEY, PEPPER.encode())}', user: alice, name: laptop}}]"
+    assert enter(await auth(tmp_path, entry), {"x_api_key": ALICE_KEY}) == Principal(user="alice", key="laptop")
+    other = await auth(tmp_path, entry, "another-pepper-than-that")
+    assert refusal(other, x_api_key=ALICE_KEY) == "this API key is not known here"
+
+
+async def test_without_its_pepper_a_keys_file_is_a_mistake_and_with_the_file_it_is_none(tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text(f"keys: [{{hash: '{hash_of(BOB_KEY, PEPPER.encode())}', user: bob}}]")
+    with pytest.raises(ValueError, match=r"no file penstock.pepper .*: bring the one they were made with"):
+        await start(Auth(keys="keys.yaml"), tmp_path)
+    assert not (tmp_path / "penstock.pepper").exists(), "a new one would open no door"
+    (tmp_path / "penstock.pepper").write_text(PEPPER + "\n")
+    plugin = Auth(keys="keys.yaml")
+    await start(plugin, tmp_path)
+    assert enter(plugin, {"x_api_key": BOB_KEY}) is not None
+
+
+def test_the_pepper_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        peppers = set(pool.map(lambda _: need_pepper(None, tmp_path), range(40)))
+    assert len(peppers) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["penstock.pepper"]
+    assert (tmp_path / "penstock.pepper").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("pepper", "complaint"), [("short", "too short for a pepper"), ("", "too short for a pepper")])
+def test_a_pepper_that_can_be_guessed_is_refused(tmp_path: Path, pepper: str, complaint: str) -> None:
+    (tmp_path / "penstock.pepper").write_text(pepper)
+    with pytest.raises(ValueError, match=complaint):
+        need_pepper(None, tmp_path)
+
+
+def test_where_no_file_can_be_made_the_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot be made: .*; set the option `pepper` instead"):
+        need_pepper(None, tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------- scopes and parents
+
+
+def entries(*lines: str) -> str:
+    """A keys file whose keys are `pk-0...`, `pk-1...` and so on."""
+    listed = (f"- {{hash: '{digest(key_number(number))}', {line}}}" for number, line in enumerate(lines))
+    return "keys:\n" + "\n".join(listed)
+
+
+def key_number(number: int) -> str:
+    return f"pk-{number}" + "k" * 42
+
+
+async def test_a_service_is_named_as_one_and_cannot_be_claimed_by_a_user(tmp_path: Path) -> None:
+    door = await auth(tmp_path, entries("service: ci, team: core"))
+    key = digest(key_number(0))[7:15]
+    assert enter(door, {"x_api_key": key_number(0)}) == Principal(user="service:ci", team="core", key=key)
+    with pytest.raises(ValueError, match=r"key 1 \(user 'service:ci'\): .*write `service: ci`"):
+        await auth(tmp_path, entries("user: 'service:ci'"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind", "complaint"),
+    [
+        ("models: [glm-*]", NotFound, "model 'm' is not offered to this API key"),
+        ("from: [10.0.0.0/8]", Forbidden, "cannot be used from here"),
+        ("routes: [list_models]", Forbidden, "cannot be used for generate"),
+        ("pipelines: [prod]", Forbidden, "is for other pipelines"),
+    ],
+)
+async def test_a_key_is_refused_outside_its_scope(
+    tmp_path: Path, scope: str, kind: type[GatewayError], complaint: str
+) -> None:
+    door = await auth(tmp_path, entries(f"user: ann, {scope}"))
+    exchange = request(x_api_key=key_number(0))
+    with pytest.raises(kind, match=complaint):
+        door.on_request(exchange)
+    assert exchange.principal is None
+
+
+async def test_a_request_that_names_no_model_is_for_no_model_of_the_scope(tmp_path: Path) -> None:
+    door = await auth(tmp_path, entries("user: ann, models: [glm-*]"))
+    exchange = request(x_api_key=key_number(0))
+    exchange.request.model = ""
+    with pytest.raises(NotFound, match="model '' is not offered"):
+        door.on_request(exchange)
+
+
+async def test_a_child_in_the_file_is_bound_by_its_parents(tmp_path: Path) -> None:
+    lines = (
+        "user: a, name: top, models: [m]",
+        "user: b, name: mid, parent: top, models: [m]",
+        "user: c, parent: mid, models: [m]",
     )
+    assert enter(await auth(tmp_path, entries(*lines)), {"x_api_key": key_number(2)}) is not None
+    disabled = await auth(tmp_path, entries(lines[0] + ", enabled: false", *lines[1:]))
+    assert refusal(disabled, x_api_key=key_number(2)) == "the parent of this key is disabled"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (("user: a, name: top, models: [m]", "user: b, parent: top"), "key 2 .*scope is not within that of its parent"),
+        (("user: a, name: top, team: x", "user: b, parent: top"), "key 2 .*its parent is of team 'x'"),
+        (("user: a, name: top", "user: b, parent: top, admin: true"), "key 2 .*may not manage keys"),
+        (("user: a, name: top, expires: 2099-01-01", "user: b, parent: top"), "key 2 .*expires on 2099-01-01"),
+        (("user: a, parent: nobody",), "key 1 .*there is no key 'nobody'"),
+        (("user: a, name: x, parent: y", "user: b, name: y, parent: x"), "key 1 .*its own parent"),
+        (("user: a, name: x", "user: b, name: x"), "key 2 .*has the same name as key 1"),
+    ],
+)
+async def test_a_family_that_cannot_be_is_a_mistake(tmp_path: Path, lines: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        await auth(tmp_path, entries(*lines))
+
+
+async def test_a_scope_that_can_never_match_is_shown_at_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        await auth(tmp_path, entries("user: a, from: [10.0.0.0/33]"))
+    assert "keys.yaml:2:" in str(refused.value)
+    assert "'10.0.0.0/33' is no address and no network" in str(refused.value)
+
+
+# ---------------------------------------------------------------- nobody is anonymous
+
+
+def test_a_principal_without_a_name_cannot_be_made() -> None:
+    for user in ("", "  "):
+        with pytest.raises(ValueError, match="nobody is anonymous"):
+            Principal(user=user)
+    with pytest.raises(msgspec.ValidationError, match="nobody is anonymous"):
+        msgspec.json.decode(b'{"user": ""}', type=Principal)
+
+
+def test_only_a_known_key_becomes_a_principal() -> None:
+    """The one place of all plugins where a principal is made takes it from a key; the core makes none at all."""
+    made = [
+        (path.relative_to(ROOT), [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "user"])
+        for folder in ("core", "plugins")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Principal"
+    ]
+    assert made == [(Path("plugins/penstock_auth/__init__.py"), ["key.user"])]
+
+
+async def test_nothing_that_a_stranger_sends_makes_one(door: Auth) -> None:
+    odd = ["", " ", "null", "undefined", "anonymous", "Bearer", "pk-", "\x00", "a" * 16384, digest(ALICE_KEY), PEPPER]
+    for first, second in itertools.product(odd, odd):
+        exchange = request(authorization=f"Bearer {first}", x_api_key=second)
+        with pytest.raises(Unauthenticated):
+            door.on_request(exchange)
+        assert exchange.principal is None

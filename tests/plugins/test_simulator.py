@@ -13,6 +13,7 @@ import pytest
 from penstock import (
     BlockStart,
     BlockStop,
+    Database,
     Event,
     Exchange,
     Finish,
@@ -30,6 +31,7 @@ from penstock import (
     RateLimited,
     Request,
     Response,
+    Schema,
     Signature,
     Start,
     Text,
@@ -44,7 +46,7 @@ from penstock import (
     Usage,
 )
 from penstock.options import decode_hook
-from penstock.plugin import Handler
+from penstock.plugin import Handler, Identify
 from penstock_simulator import Simulator
 
 T = TypeVar("T")
@@ -68,7 +70,13 @@ class Station(Gateway):
     def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
         raise NotImplementedError
 
+    def identify_by(self, identify: Identify) -> None:
+        raise NotImplementedError
+
     def read_file(self, path: Path, kind: type[T]) -> T:
+        raise NotImplementedError
+
+    def database(self, schema: Schema) -> Database:
         raise NotImplementedError
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, plugins, schema."""
+"""The command line: serve, check, explain, plugins, schema, and what plugins add."""
 
 import logging
 import os
@@ -9,12 +9,13 @@ from typing import NoReturn
 import click
 
 from penstock import __version__
+from penstock.cli.commands import Commands
 from penstock.problems import ConfigError
 
 PLACE = click.argument("place", type=click.Path(path_type=Path), default=Path("pipelines"), required=False)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="penstock")
 def main() -> None:
     """A gateway between coding agents and model providers, built from one YAML file per pipeline."""

@@ -13,6 +13,7 @@ from penstock import (
     Exchange,
     GatewayError,
     Internal,
+    Kind,
     ModelInfo,
     Request,
     Route,
@@ -24,12 +25,15 @@ from penstock_translation.anthropic.answer import fold, read_message
 from penstock_translation.anthropic.decoder import StreamDecoder
 from penstock_translation.anthropic.encoder import StreamEncoder
 from penstock_translation.anthropic.errors import NAME, answer_of, read_error
+from penstock_translation.anthropic.fingerprint import fingerprint
+from penstock_translation.anthropic.kinds import kind_of
 from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
 from penstock_translation.anthropic.models import models_body
 from penstock_translation.anthropic.prompt import read_prompt
 from penstock_translation.anthropic.quirks import Quirks
 from penstock_translation.anthropic.request import betas, render_body
 from penstock_translation.anthropic.sealing import Sealer
+from penstock_translation.anthropic.wire import portable
 from penstock_translation.anthropic.writing import write_prompt
 from penstock_translation.seals import maker_of
 
@@ -101,6 +105,15 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
 
     def token_count(self, tokens: int) -> bytes:
         return b'{"input_tokens":%d}' % tokens
+
+    def kind(self, request: Request, headers: Mapping[str, str]) -> Kind:
+        return kind_of(request, headers)
+
+    def fingerprint(self, request: Request, headers: Mapping[str, str]) -> bytes | None:
+        return fingerprint(request, headers)
+
+    def portable(self, exchange: Exchange, events: Iterable[Event]) -> list[Event]:
+        return portable(exchange, events)
 
     def how_to_connect(self, url: str, credential: str = "local") -> list[str]:
         return [

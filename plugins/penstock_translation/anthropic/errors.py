@@ -110,7 +110,8 @@ def _body_of(error: GatewayError, request_id: str) -> bytes:
 def _whole_seconds(error: GatewayError) -> int:
     wait = error.retry_after or 0.0
     seconds = max(1, math.ceil(wait)) if math.isfinite(wait) else _LONGEST_WAIT
-    return seconds if isinstance(error, OverBudget) else min(seconds, _LONGEST_WAIT)
+    told_to_stop = isinstance(error, OverBudget) or error.should_retry is False
+    return seconds if told_to_stop else min(seconds, _LONGEST_WAIT)
 
 
 # ---------------------------------------------------------------- from an upstream

@@ -11,7 +11,8 @@ from penstock_translation.anthropic.mistakes import BROKEN
 from penstock_translation.anthropic.quirks import Quirks
 
 _FIELD = "safeguards"
-_RESULTS = "safeguard_results"
+RESULTS = "safeguard_results"
+"""The member of the final record that answers them."""
 
 
 class _Safeguard(msgspec.Struct):
@@ -27,8 +28,8 @@ def spoken_by_upstream(exchange: Exchange) -> bool:
 
 
 def unsupported(exchange: Exchange) -> list[dict[str, Any]]:
-    """The results of the checks that the client has asked for and the upstream was not."""
-    if _FIELD not in exchange.request.fields or _asked_upstream(exchange):
+    """The results of the checks that the client has asked for and the upstream was not; a cached answer has its own."""
+    if _FIELD not in exchange.request.fields or exchange.cached or _asked_upstream(exchange):
         return []
     try:
         asked = _SAFEGUARDS.decode(exchange.request.fields[_FIELD])
@@ -44,7 +45,7 @@ def unclaimed(exchange: Exchange, finish: Finish) -> Finish | None:
     """
     if not spoken_by_upstream(exchange) or not unsupported(exchange):
         return None
-    return replace(finish, extra={name: json for name, json in finish.extra.items() if name != _RESULTS})
+    return replace(finish, extra={name: json for name, json in finish.extra.items() if name != RESULTS})
 
 
 def _asked_upstream(exchange: Exchange) -> bool:

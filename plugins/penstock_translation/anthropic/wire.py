@@ -1,9 +1,10 @@
 """The JSON that streams and whole answers have in common: usage, content blocks, the final record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock import (
     BlockKind,
@@ -22,7 +23,7 @@ from penstock import (
     Usage,
 )
 from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
-from penstock_translation.anthropic.safeguards import spoken_by_upstream, unsupported
+from penstock_translation.anthropic.safeguards import RESULTS, spoken_by_upstream, unsupported
 
 to_json = msgspec.json.Encoder().encode
 
@@ -211,6 +212,26 @@ def final_record(exchange: Exchange, finish: Finish) -> dict[str, Any]:
         for name, json in finish.extra.items()
         if name != "stop_reason" or finish.reason == "end_turn"
     }
-    if "safeguard_results" not in record and (results := unsupported(exchange)):
-        record["safeguard_results"] = results
+    if RESULTS not in record and (results := unsupported(exchange)):
+        record[RESULTS] = results
     return record
+
+
+# ---------------------------------------------------------------- the answer, for another exchange
+
+
+def portable(exchange: Exchange, events: Iterable[Event]) -> list[Event]:
+    """The events with all that the beginning and the end take from their exchange."""
+    return [_portable(exchange, event) for event in events]
+
+
+def _portable(exchange: Exchange, event: Event) -> Event:
+    """An answer in the name that its client has asked for gets that of whoever asks next."""
+    if isinstance(event, Start):
+        head = message_head(exchange, event)
+        return replace(
+            event, id=head["id"], model="" if head["model"] == exchange.request.client_model else event.model
+        )
+    if isinstance(event, Finish) and RESULTS not in event.extra and (results := unsupported(exchange)):
+        return replace(event, extra={**event.extra, RESULTS: to_json(results).decode()})
+    return event

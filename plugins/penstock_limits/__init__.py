@@ -1,0 +1,155 @@
+"""Limit requests, tokens and concurrency: per key, user, team, session, model, upstream or pipeline."""
+
+import asyncio
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from penstock import (
+    Attempt,
+    Duration,
+    Exchange,
+    Gateway,
+    Overloaded,
+    Plugin,
+    StashKey,
+    StoreUnavailable,
+    hookimpl,
+)
+from penstock_limits.gate import Gate, Pass
+from penstock_limits.refusal import Refusal
+from penstock_limits.rules import rules_of
+from penstock_limits.subjects import BY_TARGET, Per, Subject, of_request, of_target
+from penstock_limits.usage import estimated, used
+
+__all__ = ["Limits"]
+
+_MOST = 10**12
+_AGAIN = 5.0
+"""Seconds after which a client shall ask again when the store was away."""
+
+
+class Limits(Plugin):
+    """Let so many requests and tokens through, and refuse what is too much with the time after which there is room.
+
+    `per` says what each limit is counted for: a `key`, `user`, `team` or agent `session`, the `pipeline` as a whole,
+    an `upstream`, or a `model` of an upstream. The last two count the calls to upstreams, and a target without room is
+    passed over for the next one. Where nobody says who is asking, all are counted together. `only` restricts a step to
+    models (or `upstream/model`) by shell patterns. Use several steps with an `id` each for limits of different kinds:
+    a request passes when all of them let it.
+
+    A limit is a bucket that holds that much and refills evenly. Tokens are reserved by an estimate and settled with
+    what was used; what was used beyond the estimate has to refill first. Tokens read from a provider's cache are not
+    counted. Refused requests cost nothing. `wait` holds a request back for so long before it is refused. `concurrency`
+    is how many are under way at once, `iterations` how many an agent's session may make in all (with `per: session`).
+    Only requests for answers count: counting tokens and listing models are free.
+    """
+
+    uses = frozenset({"principal"})
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    requests_per_day: int | None = None
+    input_tokens_per_minute: int | None = None
+    input_tokens_per_hour: int | None = None
+    input_tokens_per_day: int | None = None
+    output_tokens_per_minute: int | None = None
+    output_tokens_per_hour: int | None = None
+    output_tokens_per_day: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_hour: int | None = None
+    tokens_per_day: int | None = None
+    concurrency: int | None = None
+    iterations: int | None = None
+    per: Per = "key"
+    only: list[str] = []
+    wait: Duration = 0.0
+    when_store_fails: Literal["refuse", "allow"] = "refuse"
+
+    def __post_init__(self) -> None:
+        self._rules = rules_of(self)
+        numbers = [rule.most for rule in self._rules] + [
+            n for n in (self.concurrency, self.iterations) if n is not None
+        ]
+        if not numbers:
+            raise ValueError("set at least one limit, such as `requests_per_minute: 60`")
+        if min(numbers) < 1 or max(numbers) > _MOST:
+            raise ValueError(f"a limit is a number from 1 to {_MOST:,}; without a limit, leave it out")
+        if self.iterations and self.per != "session":
+            raise ValueError("`iterations` are those of an agent's session: they need `per: session`")
+        self._pass: StashKey[Pass | None] = StashKey()  # of this instance: a pipeline may have several
+        self._by_target = self.per in BY_TARGET
+        self._without_store = False
+
+    @hookimpl
+    def startup(self, gateway: Gateway) -> None:
+        self._gate = Gate(self.store, self._rules, self.concurrency, self.iterations)
+        if self.concurrency:
+            gateway.spawn(self._gate.keep(), f"renew the leases of {self.step}")
+
+    @hookimpl
+    async def on_request(self, exchange: Exchange) -> None:
+        if not self._by_target and self._counts(exchange, exchange.request.model):
+            await self._enter(exchange, of_request(exchange, self.per), exchange.id)
+
+    @hookimpl
+    async def on_attempt(self, exchange: Exchange, attempt: Attempt) -> None:
+        target = attempt.target
+        if self._by_target and self._counts(exchange, target.model or exchange.request.model, target.upstream):
+            await self._enter(exchange, of_target(exchange, target, self.per), f"{exchange.id}/{attempt.number}")
+
+    @hookimpl
+    async def on_failure(self, exchange: Exchange) -> None:
+        if self._by_target:
+            await self._leave(exchange)
+
+    @hookimpl
+    async def on_complete(self, exchange: Exchange) -> None:
+        await self._leave(exchange)
+
+    def _counts(self, exchange: Exchange, model: str, upstream: str = "") -> bool:
+        if exchange.operation != "generate":
+            return False
+        names = (model, f"{upstream}/{model}")
+        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
+
+    async def _enter(self, exchange: Exchange, subject: Subject, holder: str) -> None:
+        wanted = Pass(subject, holder, estimated(exchange.request))
+        exchange.stash[self._pass] = wanted  # before asking: whatever happens then, it is given back
+        try:
+            refusal = await self._refusal(wanted)
+        except StoreUnavailable as error:
+            self._report(error)
+            if self.when_store_fails == "refuse":
+                words = "the gateway cannot look up its limits at the moment"
+                raise Overloaded(words, retry_after=_AGAIN, detail=str(error)) from None
+        else:
+            self._without_store = False
+            if refusal is not None:
+                raise refusal.error(subject.words)
+
+    async def _refusal(self, wanted: Pass) -> Refusal | None:
+        """Why it cannot enter, not even after waiting as long as it may. Raises StoreUnavailable."""
+        deadline = self.clock() + self.wait
+        while (refusal := await self._gate.enter(wanted)) is not None:
+            if self.clock() + refusal.pause > deadline:
+                return refusal
+            await asyncio.sleep(refusal.pause)
+        return None
+
+    async def _leave(self, exchange: Exchange) -> None:
+        held = exchange.stash.get(self._pass)
+        if held is None:
+            return
+        exchange.stash[self._pass] = None
+        attempts = exchange.attempts[-1:] if self._by_target else exchange.attempts
+        try:
+            await self._gate.leave(held, used(exchange, attempts, held.estimate))
+        except StoreUnavailable as error:
+            self._report(error)
+
+    def _report(self, error: StoreUnavailable) -> None:
+        """Once for each time that the store goes away."""
+        if not self._without_store:
+            self._without_store = True
+            consequence = "are refused" if self.when_store_fails == "refuse" else "pass without limits"
+            self.log.warning("the store is away, requests %s until it is back: %s", consequence, error)

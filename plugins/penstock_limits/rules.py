@@ -1,0 +1,59 @@
+"""What the limits of a step count, how much of it and in which time: from options to token buckets."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from penstock import Take
+
+Unit = Literal["requests", "input tokens", "output tokens", "tokens"]
+
+_WINDOWS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
+class Quantity(NamedTuple):
+    """How much an exchange uses. Tokens that a provider has read from its cache are not in it."""
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+
+    def of(self, unit: Unit) -> int:
+        """How much of a unit it is."""
+        match unit:
+            case "requests":
+                return self.requests
+            case "input tokens":
+                return self.input
+            case "output tokens":
+                return self.output
+            case "tokens":
+                return self.input + self.output
+
+
+class Rule(NamedTuple):
+    """So much of a unit in a window."""
+
+    most: int
+    unit: Unit
+    window: str
+
+    @property
+    def words(self) -> str:
+        """For a person: `60 requests per minute`."""
+        return f"{self.most:,} {self.unit if self.most > 1 else self.unit.removesuffix('s')} per {self.window}"
+
+    def take(self, subject: str, quantity: Quantity) -> Take:
+        """What a quantity takes from the bucket of a subject.
+
+        The bucket's key has the limit in it: a team with another limit does not draw from the same bucket.
+        """
+        key = f"{subject}\n{self.most} {self.unit}/{self.window}"
+        return Take(key, self.most, self.most / _WINDOWS[self.window], quantity.of(self.unit))
+
+
+def rules_of(options: object) -> tuple[Rule, ...]:
+    """The limits among options, which are called `<unit>_per_<window>`."""
+    every = [Rule(0, unit, window) for unit in get_args(Unit) for window in _WINDOWS]
+    named = [(rule, f"{rule.unit}_per_{rule.window}".replace(" ", "_")) for rule in every]
+    return tuple(rule._replace(most=most) for rule, name in named if (most := getattr(options, name)) is not None)

@@ -1,0 +1,81 @@
+"""`/-/usage` and `/-/analytics`: the ledger of one pipeline as JSON, to each what is theirs."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from penstock import Answer, Database, DatabaseUnavailable, EndpointRequest, InvalidRequest, Overloaded
+from penstock_usage.asking import BY, FILTERS, Question, question
+from penstock_usage.report import Report, make_report
+from penstock_usage.sums import lines
+
+_TOP = 20  # sessions in the analytics
+
+
+class Endpoints:
+    """Answers for the steps of a pipeline.
+
+    An admin sees everybody in the pipeline, the admin of a team sees the team, and everybody else themselves. Where
+    nobody says who they are only this machine is served, and sees all.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def usage(self, asked: EndpointRequest) -> Answer:
+        """The sums by one name; `by`, `since`, `until` and the names to filter by are in the query."""
+        by = asked.query.get("by", "day")
+        if by not in BY:
+            raise InvalidRequest(f"by: expected one of {', '.join(BY)}, got {by!r}")
+        return _json((await self._report(by, _question(asked, {"by"}))).whole())
+
+    async def analytics(self, asked: EndpointRequest) -> Answer:
+        """What a dashboard shows: totals, and the sums by day, model, team, user, upstream and session."""
+        wanted = _question(asked, set())
+        report = await self._report("day", wanted)
+        told = report.whole()
+        told["days"] = told.pop("rows")
+        del told["by"]
+        try:
+            for by in ("model", "team", "user", "upstream", "session"):
+                found = await lines(self._database, by, wanted)
+                told[f"{by}s"] = [{by: line.name, **line.about, **line.sums.told()} for line in found[:_TOP]]
+        except DatabaseUnavailable as error:
+            raise _away(error) from error
+        return _json(told)
+
+    async def _report(self, by: str, wanted: Question) -> Report:
+        try:
+            await self._database.open()
+            return await make_report(self._database, by, wanted)
+        except DatabaseUnavailable as error:
+            raise _away(error) from error
+
+
+def _question(asked: EndpointRequest, more: set[str]) -> Question:
+    """What the query asks for, within what the principal may see. Raises InvalidRequest."""
+    known = {"since", "until", *more, *FILTERS} - {"pipeline"}
+    if unknown := sorted(asked.query.keys() - known):
+        raise InvalidRequest(f"unknown parameter {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    filters = {name: asked.query.get(name, "") for name in FILTERS}
+    try:
+        wanted = question(asked.query.get("since", "30d"), asked.query.get("until", "0d"), filters)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    return wanted._replace(filters={**wanted.filters, **_own(asked)})
+
+
+def _own(asked: EndpointRequest) -> Mapping[str, str]:
+    """The filters that keep others' use from whoever asks: they win over those of the query."""
+    who, own = asked.principal, {"pipeline": asked.pipeline}
+    if who is None or (who.admin and not who.team):
+        return own
+    return {**own, "team": who.team} if who.admin else {**own, "team": who.team, "user": who.user}
+
+
+def _away(error: DatabaseUnavailable) -> Overloaded:
+    return Overloaded("the ledger cannot be asked for now: its database is away", detail=str(error))
+
+
+def _json(value: object) -> Answer:
+    return Answer(200, {"content-type": "application/json", "cache-control": "no-store"}, msgspec.json.encode(value))

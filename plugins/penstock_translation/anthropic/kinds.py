@@ -11,6 +11,7 @@ import msgspec
 
 from penstock import Kind, Request
 from penstock_translation.anthropic.mistakes import BROKEN
+from penstock_translation.untyped import members
 
 
 class Sign(NamedTuple):
@@ -79,7 +80,7 @@ _NULL = msgspec.Raw(b"null")
 def kind_of(request: Request, headers: Mapping[str, str]) -> Kind:
     """The kind of a request for an answer. What cannot be read is `main`: somebody else will refuse it."""
     try:
-        tools = _LIST.decode(_field(request, "tools")) or []
+        tools: list[msgspec.Raw] = _LIST.decode(_field(request, "tools")) or []
         return _shape(request, tools) or _sign(request, tools) or _CLASSES.get(headers.get(_CLASS, ""), "main")
     except BROKEN:
         return "main"
@@ -95,10 +96,9 @@ def _shape(request: Request, tools: Sequence[msgspec.Raw]) -> Kind | None:
         return None
     if _STOP in (_STOPS.decode(_field(request, "stop_sequences")) or []):
         return "classifier"
-    wanted = _CONFIG.decode(_field(request, "output_config"))
-    schema = (wanted and wanted.format and wanted.format.json_schema) or {}
-    properties = schema.get("properties")
-    return "title" if isinstance(properties, dict) and list(properties) == ["title"] else None
+    wanted = _CONFIG.decode(_field(request, "output_config")) or _Config()
+    schema = wanted.format.json_schema if wanted.format else None
+    return "title" if list(members((schema or {}).get("properties"))) == ["title"] else None
 
 
 def _sign(request: Request, tools: Sequence[msgspec.Raw]) -> Kind | None:

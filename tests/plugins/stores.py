@@ -229,7 +229,7 @@ class Model:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.values: dict[str, tuple[Any, float]] = {}
-        self.buckets: dict[str, tuple[float, float]] = {}
+        self.buckets: dict[str, tuple[float, float, float]] = {}  # level, when, and when it is full again
         self.leases: dict[str, dict[str, float]] = {}
 
     async def get(self, key: str, type: Any) -> Any:
@@ -265,7 +265,8 @@ class Model:
 
     async def settle(self, takes: Sequence[Take]) -> None:
         for take in takes:
-            self.buckets[take.key] = min(take.capacity, self.level(take) - take.amount), self.clock()
+            level, now = min(take.capacity, self.level(take) - take.amount), self.clock()
+            self.buckets[take.key] = level, now, now + (take.capacity - level) / take.rate
 
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         held = {who for who, end in self.leases.get(key, {}).items() if end > self.clock()}
@@ -278,7 +279,10 @@ class Model:
         self.leases.get(key, {}).pop(holder, None)
 
     def level(self, take: Take) -> float:
-        level, when = self.buckets.get(take.key, (take.capacity, self.clock()))
+        now = self.clock()
+        level, when, full = self.buckets.get(take.key, (take.capacity, now, now))
+        if now >= full:  # at the rate at which it was charged; a bucket that is full is as good as none
+            return take.capacity
         return min(take.capacity, level + (self.clock() - when) * take.rate)
 
 

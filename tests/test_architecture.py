@@ -16,7 +16,10 @@ ROOT = Path(__file__).parent.parent
 # Lower never imports upper at run time; a name that only annotations need may come from above.
 LAYERS = (
     {"errors", "events", "money", "pictures", "sse"},
-    {"request", "protocol", "exchange", "store", "database", "sql", "hookspecs", "validator", "deadlines"},
+    {
+        *("request", "protocol", "exchange", "metering", "store", "database", "sql"),
+        *("hookspecs", "validator", "deadlines"),
+    },
     {
         *("problems", "document", "typed", "options", "plugin", "catalogue"),
         *("reach", "bind", "watching", "pipelinefile", "config", "databases", "places"),

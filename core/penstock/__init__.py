@@ -51,6 +51,7 @@ from penstock.exchange import (
     Upstream,
 )
 from penstock.hookspecs import hookimpl
+from penstock.metering import Per, Subject, likely_usage, subject_of
 from penstock.money import DOLLAR, Cost, Money, Prices, format_money, parse_money
 from penstock.options import Duration, Secret, Targets, parse_duration, split_target
 from penstock.pictures import picture_size
@@ -138,6 +139,7 @@ __all__ = [
     "Outcome",
     "OverBudget",
     "Overloaded",
+    "Per",
     "Piece",
     "Ping",
     "Plugin",
@@ -159,6 +161,7 @@ __all__ = [
     "StopReason",
     "Store",
     "StoreUnavailable",
+    "Subject",
     "Take",
     "Target",
     "Targets",
@@ -184,10 +187,12 @@ __all__ = [
     "find_steps",
     "format_money",
     "hookimpl",
+    "likely_usage",
     "open_database",
     "parse_duration",
     "parse_money",
     "picture_size",
     "split_target",
     "sse",
+    "subject_of",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
-from penstock.errors import Forbidden, GatewayError
+from penstock.errors import Forbidden, GatewayError, RateLimited
 from penstock.events import Event, Usage
 from penstock.money import Cost, Prices
 from penstock.protocol import ClientProtocol, Kind, Operation, UpstreamProtocol, UpstreamRequest
@@ -156,6 +156,12 @@ class Attempt:
         self.request_id = ""
         self.error: GatewayError | None = None
         self.seconds = 0.0
+
+    @property
+    def sent(self) -> bool:
+        """Whether a call has left, rather than been refused by a step or given up while it waited for room."""
+        refused = self.request is None or isinstance(self.error, RateLimited)
+        return self.status is not None or not refused
 
 
 class Exchange:

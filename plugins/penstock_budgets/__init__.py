@@ -23,12 +23,12 @@ from penstock import (
     StashKey,
     StoreUnavailable,
     hookimpl,
+    subject_of,
 )
 from penstock_budgets.costs import estimated, spent
 from penstock_budgets.display import UNIFIED, headers, over_budget
 from penstock_budgets.notices import Notices, Webhook
 from penstock_budgets.purse import Charge, Purse
-from penstock_budgets.subjects import Per, subject_of
 from penstock_budgets.windows import WINDOWS, Calendar, Window
 
 __all__ = ["Budgets"]
@@ -65,7 +65,7 @@ class Budgets(Plugin):
     weekly: Money | None = None
     monthly: Money | None = None
     total: Money | None = None
-    per: Per = "key"
+    per: Literal["key", "user", "team", "session", "model", "pipeline"] = "key"
     only: list[str] = []
     timezone: str = "UTC"
     warn_at: tuple[Share, ...] = (0.75, 0.95)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from penstock import Store
-from penstock_budgets.subjects import Subject
+from penstock import Store, Subject
 from penstock_budgets.windows import WINDOWS, Calendar, Span, Window
 
 _LATE = 86400.0

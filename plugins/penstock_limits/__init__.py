@@ -10,15 +10,17 @@ from penstock import (
     Exchange,
     Gateway,
     Overloaded,
+    Per,
     Plugin,
     StashKey,
     StoreUnavailable,
+    Subject,
     hookimpl,
+    subject_of,
 )
 from penstock_limits.gate import Gate, Pass
 from penstock_limits.refusal import Refusal
 from penstock_limits.rules import rules_of
-from penstock_limits.subjects import BY_TARGET, Per, Subject, of_request, of_target
 from penstock_limits.usage import estimated, used
 
 __all__ = ["Limits"]
@@ -26,6 +28,9 @@ __all__ = ["Limits"]
 _MOST = 10**12
 _AGAIN = 5.0
 """Seconds after which a client shall ask again when the store was away."""
+
+_BY_TARGET = frozenset({"model", "upstream"})
+"""What is known only when a target is tried."""
 
 
 class Limits(Plugin):
@@ -77,7 +82,7 @@ class Limits(Plugin):
         if self.iterations and self.per != "session":
             raise ValueError("`iterations` are those of an agent's session: they need `per: session`")
         self._pass: StashKey[Pass | None] = StashKey()  # of this instance: a pipeline may have several
-        self._by_target = self.per in BY_TARGET
+        self._by_target = self.per in _BY_TARGET
         self._without_store = False
 
     @hookimpl
@@ -89,13 +94,13 @@ class Limits(Plugin):
     @hookimpl
     async def on_request(self, exchange: Exchange) -> None:
         if not self._by_target and self._counts(exchange, exchange.request.model):
-            await self._enter(exchange, of_request(exchange, self.per), exchange.id)
+            await self._enter(exchange, subject_of(exchange, self.per), exchange.id)
 
     @hookimpl
     async def on_attempt(self, exchange: Exchange, attempt: Attempt) -> None:
         target = attempt.target
         if self._by_target and self._counts(exchange, target.model or exchange.request.model, target.upstream):
-            await self._enter(exchange, of_target(exchange, target, self.per), f"{exchange.id}/{attempt.number}")
+            await self._enter(exchange, subject_of(exchange, self.per, target), f"{exchange.id}/{attempt.number}")
 
     @hookimpl
     async def on_failure(self, exchange: Exchange) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from penstock import Store, StoreUnavailable, Take
+from penstock import Store, StoreUnavailable, Subject, Take
 from penstock_limits.refusal import Refusal
 from penstock_limits.rules import Quantity, Rule
-from penstock_limits.subjects import Subject
 
 LEASE = 60.0
 """Seconds after which the lease of a gateway that has crashed is free again."""

@@ -1,5 +1,6 @@
 """A conversation as upstreams demand it: the sides' turns joined, and every tool call answered directly after it."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -67,6 +68,34 @@ def last_mark(blocks: Iterable[Block]) -> Literal["", "5m", "1h"]:
     for block in blocks:
         mark = getattr(block, "cache", "") or mark
     return mark
+
+
+class Conversation(ABC):
+    """Writes the turns of a conversation in one format; each method takes what one turn holds."""
+
+    def take(self, messages: Iterable[Message], *, system_in_place: bool = True) -> None:
+        """All turns of a conversation, as `settled` gives them."""
+        for turn in settled(messages, system_in_place=system_in_place):
+            if turn.role == "tool":
+                self.tool(turn.results)
+            elif turn.role == "assistant":
+                self.assistant(turn.content)
+            elif turn.role == "user":
+                self.user(turn.content)
+            else:
+                self.system(turn.content)
+
+    @abstractmethod
+    def system(self, content: tuple[Block, ...]) -> None: ...
+
+    @abstractmethod
+    def user(self, content: tuple[Block, ...]) -> None: ...
+
+    @abstractmethod
+    def assistant(self, content: tuple[Block, ...]) -> None: ...
+
+    @abstractmethod
+    def tool(self, results: tuple[Answered, ...]) -> None: ...
 
 
 def result_text(result: ToolResultBlock | None, blocks: Iterable[Block]) -> str:

@@ -28,6 +28,7 @@ from penstock import (
     Request,
     Response,
     StoreUnavailable,
+    Subject,
     Target,
     Upstream,
     UpstreamFailed,
@@ -40,7 +41,6 @@ from penstock.plugin import Gateway
 from penstock.store import MemoryStore
 from penstock_budgets import Budgets
 from penstock_budgets.purse import Charge, Purse
-from penstock_budgets.subjects import Subject
 from penstock_budgets.windows import Calendar, Window
 from tests.plugins.stores import Clock
 

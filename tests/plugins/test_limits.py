@@ -24,6 +24,7 @@ from penstock import (
     Request,
     Store,
     StoreUnavailable,
+    Subject,
     Take,
     Target,
     Upstream,
@@ -40,7 +41,6 @@ from penstock_limits import Limits
 from penstock_limits.gate import Gate, Pass
 from penstock_limits.refusal import duration
 from penstock_limits.rules import Quantity
-from penstock_limits.subjects import Subject
 from tests.plugins.crowd import eventually
 from tests.plugins.stores import Clock
 

@@ -8,7 +8,7 @@ from penstock_translation.gemini.parts import Part, Parts, words_of
 from penstock_translation.gemini.quirks import GeminiQuirks
 from penstock_translation.gemini.signatures import STAND_IN, Sealed, unsealed
 from penstock_translation.names import ToolNames, wire_id
-from penstock_translation.turns import EMPTY_RESULT, FAILED, NO_RESULT, Answered, settled
+from penstock_translation.turns import EMPTY_RESULT, FAILED, NO_RESULT, Answered, Conversation
 from penstock_translation.words import joined
 
 _LONGEST_ID = 64
@@ -24,17 +24,11 @@ def render_contents(
 ) -> tuple[list[Content], tuple[str, ...]]:
     """The `contents` of a request to the target whose seals name `maker`, and what they leave out."""
     conversation = _Conversation(names, maker, quirks)
-    for turn in settled(messages, system_in_place=False):
-        if turn.role == "tool":
-            conversation.tool(turn.results)
-        elif turn.role == "assistant":
-            conversation.model(turn.content)
-        else:
-            conversation.user(turn.content)
+    conversation.take(messages, system_in_place=False)
     return conversation.close(), tuple(conversation.parts.dropped)
 
 
-class _Conversation:
+class _Conversation(Conversation):
     """Collects contents; neighbours of one side become one."""
 
     def __init__(self, names: ToolNames, maker: str, quirks: GeminiQuirks) -> None:
@@ -53,10 +47,13 @@ class _Conversation:
             self._add("user", [{"text": _GO_ON}])
         return contents
 
+    def system(self, content: Sequence[Block]) -> None:
+        raise AssertionError("system messages are text of the user here")
+
     def user(self, content: Sequence[Block]) -> None:
         self._add("user", self.parts.all(content))
 
-    def model(self, content: Sequence[Block]) -> None:
+    def assistant(self, content: Sequence[Block]) -> None:
         turn = _ModelTurn(self._quirks.thought_signatures)
         for block in content:
             if isinstance(block, ThinkingBlock):

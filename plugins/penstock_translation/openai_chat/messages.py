@@ -12,7 +12,7 @@ from penstock_translation.openai_chat.details import Details, acceptable
 from penstock_translation.openai_chat.marks import Marks
 from penstock_translation.openai_chat.quirks import ChatQuirks
 from penstock_translation.seals import unseal
-from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, last_mark, result_text, settled
+from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, last_mark, result_text
 from penstock_translation.words import joined
 
 # What Google documents for calls of a history that another model made (ai.google.dev, thought signatures).
@@ -36,19 +36,11 @@ def render_messages(prompt: Prompt, names: ToolNames, maker: str, quirks: ChatQu
     """The `messages` of a request to the target whose seals name `maker`."""
     conversation = _Conversation(names, maker, quirks)
     conversation.system(prompt.system)
-    for turn in settled(prompt.messages, system_in_place=quirks.system_in_place):
-        if turn.role == "tool":
-            conversation.tool(turn.results)
-        elif turn.role == "assistant":
-            conversation.assistant(turn.content)
-        elif turn.role == "user":
-            conversation.user(turn.content)
-        else:
-            conversation.system(turn.content)
+    conversation.take(prompt.messages, system_in_place=quirks.system_in_place)
     return conversation.close()
 
 
-class _Conversation:
+class _Conversation(Conversation):
     """Collects messages; holds back what may not stand in tool messages."""
 
     def __init__(self, names: ToolNames, maker: str, quirks: ChatQuirks) -> None:

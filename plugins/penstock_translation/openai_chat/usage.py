@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
-from penstock_translation.untyped import members
+from penstock_translation.arithmetic import usage_of
+from penstock_translation.untyped import members, number
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage | None:
@@ -14,30 +15,17 @@ def read_usage(wire: Mapping[str, Any]) -> Usage | None:
     cached tokens may exceed the prompt's, then they come on top; and its reasoning is not part of
     `completion_tokens`, which shows in the total.
     """
-    prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
+    prompt, completion = number(wire.get("prompt_tokens")), number(wire.get("completion_tokens"))
     details = members(wire.get("prompt_tokens_details") or wire.get("prompt_token_details"))
     read = _first(details, "cached_tokens") or _first(
         wire, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"
     )
     written = _first(details, "cache_write_tokens", "cache_creation_input_tokens")
-    reasoning = _count(members(wire.get("completion_tokens_details")), "reasoning_tokens")
-    if reasoning > completion or _count(wire, "total_tokens") == prompt + completion + reasoning:
+    reasoning = number(members(wire.get("completion_tokens_details")).get("reasoning_tokens"))
+    if reasoning > completion or number(wire.get("total_tokens")) == prompt + completion + reasoning:
         completion += reasoning
-    if not (prompt or completion or read):
-        return None
-    return Usage(
-        input=prompt if read > prompt else max(0, prompt - read - written),
-        cache_read=read,
-        cache_write=written,
-        output=completion,
-        reasoning=reasoning,
-    )
+    return usage_of(prompt, read=read, written=written, output=completion, reasoning=reasoning)
 
 
 def _first(wire: Mapping[str, Any], *names: str) -> int:
-    return next((count for name in names if (count := _count(wire, name))), 0)
-
-
-def _count(wire: Mapping[str, Any], name: str) -> int:
-    value = wire.get(name)
-    return max(0, int(value)) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else 0
+    return next((count for name in names if (count := number(wire.get(name)))), 0)

@@ -8,7 +8,7 @@ from penstock_translation.names import ToolNames, wire_id
 from penstock_translation.openai_responses.content import media_part, text_part, user_parts
 from penstock_translation.openai_responses.quirks import ResponsesQuirks
 from penstock_translation.openai_responses.reasoning import unsealed
-from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, result_text, settled
+from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, result_text
 from penstock_translation.words import joined, text_of
 
 Item = dict[str, Any]
@@ -26,19 +26,11 @@ def render_items(prompt: Prompt, names: ToolNames, maker: str, quirks: Responses
     conversation = _Conversation(names, maker, quirks)
     if not quirks.instructions:
         conversation.system(prompt.system)
-    for turn in settled(prompt.messages, system_in_place=quirks.system_in_place):
-        if turn.role == "tool":
-            conversation.tool(turn.results)
-        elif turn.role == "assistant":
-            conversation.assistant(turn.content)
-        elif turn.role == "user":
-            conversation.user(turn.content)
-        else:
-            conversation.system(turn.content)
+    conversation.take(prompt.messages, system_in_place=quirks.system_in_place)
     return conversation.close()
 
 
-class _Conversation:
+class _Conversation(Conversation):
     """Collects items; holds back what may not stand in the outputs of tools."""
 
     def __init__(self, names: ToolNames, maker: str, quirks: ResponsesQuirks) -> None:

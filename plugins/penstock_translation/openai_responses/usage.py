@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
+from penstock_translation.arithmetic import usage_of
 from penstock_translation.untyped import members, number
 
 
@@ -19,12 +20,4 @@ def read_usage(wire: Mapping[str, Any]) -> Usage | None:
     reasoning = number(members(wire.get("output_tokens_details")).get("reasoning_tokens"))
     if reasoning > output:
         output += reasoning
-    if not (prompt or output or read):
-        return None
-    return Usage(
-        input=prompt if read > prompt else max(0, prompt - read - written),
-        cache_read=read,
-        cache_write=written,
-        output=output,
-        reasoning=reasoning,
-    )
+    return usage_of(prompt, read=read, written=written, output=output, reasoning=reasoning)

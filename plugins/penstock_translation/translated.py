@@ -20,16 +20,26 @@ from penstock import (
 from penstock_translation.failures import answer_error
 from penstock_translation.streaming import AnswerDecoder, Assembly, read_answer
 
-Streaming = Annotated[
-    Literal["as_asked", "always", "never"],
-    Meta(
-        description="Whether the upstream streams its answers: as the client asks, always, or never. The client gets a "
-        "stream or a whole answer as it asks, whatever the upstream can do."
-    ),
-]
+Streaming = Literal["as_asked", "always", "never"]
 
 
-def streams(exchange: Exchange, streaming: Literal["as_asked", "always", "never"]) -> bool:
+class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Differences of upstreams whose requests and answers are written anew."""
+
+    tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
+    streaming: Annotated[
+        Streaming,
+        Meta(
+            description="Whether the upstream streams its answers: as the client asks, always, or never. The client "
+            "gets a stream or a whole answer as it asks, whatever the upstream can do."
+        ),
+    ] = "as_asked"
+    extra_body: Annotated[
+        dict[str, Any], Meta(description="Members added to every request; they win over everything else.")
+    ] = {}
+
+
+def streams(exchange: Exchange, streaming: Streaming) -> bool:
     """Whether the upstream is asked for a stream."""
     asked = exchange.request.stream if streaming == "as_asked" else streaming == "always"
     return asked and exchange.operation == "generate"

@@ -2,16 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from penstock_translation.efforts import ascending
-from penstock_translation.translated import Streaming
+from penstock_translation.translated import Quirks
 
 Level = Literal["minimal", "low", "medium", "high", "xhigh"]
 
 
-class GeminiQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GeminiQuirks(Quirks, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Differences of a generateContent upstream. The defaults suit a model nobody knows anything about."""
 
     thinking: Annotated[
@@ -99,7 +98,6 @@ class GeminiQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             description="Whether combined tools need `includeServerSideToolInvocations`, which Vertex AI does not know."
         ),
     ] = True
-    tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
     stop_limit: Annotated[
         int, Meta(ge=0, description="How many stop sequences are accepted; the rest are left out.")
     ] = 5
@@ -111,7 +109,6 @@ class GeminiQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = True
     drop: Annotated[tuple[str, ...], Meta(description="Members of `generationConfig` that are never sent.")] = ()
-    streaming: Streaming = "as_asked"
     extra_body: Annotated[
         dict[str, Any],
         Meta(

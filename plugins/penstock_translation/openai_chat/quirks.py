@@ -1,15 +1,14 @@
 """How one vendor's Chat Completions differ from the next: data, set per upstream and per model."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from penstock_translation.efforts import Effort, ascending
-from penstock_translation.translated import Streaming
+from penstock_translation.translated import Quirks
 
 
-class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChatQuirks(Quirks, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Differences of an OpenAI-compatible upstream. The defaults suit a server nobody knows anything about."""
 
     max_tokens_field: Annotated[
@@ -186,11 +185,6 @@ class ChatQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "Google's Gemini 3 and later. They travel through the history as redacted thinking before the call."
         ),
     ] = False
-    tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
-    streaming: Streaming = "as_asked"
-    extra_body: Annotated[
-        dict[str, Any], Meta(description="Members added to every request; they win over everything else.")
-    ] = {}
 
     def __post_init__(self) -> None:
         ascending(self.efforts)

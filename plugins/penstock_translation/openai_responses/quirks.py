@@ -1,15 +1,14 @@
 """How one server's Responses API differs from the next: data, set per upstream and per model."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from penstock_translation.efforts import Effort, ascending
-from penstock_translation.translated import Streaming
+from penstock_translation.translated import Quirks
 
 
-class ResponsesQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ResponsesQuirks(Quirks, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Differences of a Responses upstream. The defaults suit a server nobody knows anything about."""
 
     instructions: Annotated[
@@ -72,11 +71,6 @@ class ResponsesQuirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = False
     count_tokens: Annotated[bool, Meta(description="Whether it serves `/responses/input_tokens`.")] = False
     tool_call_id_limit: Annotated[int, Meta(ge=16, description="The longest tool call id.")] = 64
-    tool_name_limit: Annotated[int, Meta(ge=16, description="The longest tool name.")] = 64
-    streaming: Streaming = "as_asked"
-    extra_body: Annotated[
-        dict[str, Any], Meta(description="Members added to every request; they win over everything else.")
-    ] = {}
 
     def __post_init__(self) -> None:
         ascending(self.efforts)

@@ -30,7 +30,7 @@ run: $(VENV)/.run  ## serve pipelines/solo.yaml, or PIPELINE
 	@$(BIN)/penstock serve $(PIPELINE) $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests; ARGS="-k cache" picks some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint and types (walls and docs are checked by the tests)
 	$(BIN)/ruff format --check .

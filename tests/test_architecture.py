@@ -17,21 +17,25 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"errors", "events", "money", "pictures", "sse"},
     {
-        *("request", "protocol", "exchange", "metering", "store", "database", "sql"),
+        *("request", "protocol", "exchange", "store", "database", "sql", "web", "wording"),
         *("hookspecs", "validator", "deadlines"),
     },
     {
-        *("problems", "document", "typed", "options", "plugin", "catalogue"),
-        *("reach", "bind", "watching", "pipelinefile", "config", "databases", "places"),
+        *("problems", "document", "typed", "options", "plugin", "metering", "catalogue"),
+        *("reach", "bind", "proxies", "watching", "conditions", "safety"),
+        *("pipelinefile", "config", "databases", "places"),
     },
-    {"plan", "engine", "upstream", "sources", "delivery", "pipeline"},
+    {
+        *("plan", "engine", "asking", "upstream", "outbound", "sources", "delivery", "instances", "pipeline"),
+        *("blame", "calling", "sending", "journey", "timings", "tally", "stats"),
+    },
     {"gateway"},
     {"pricing", "app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},
 )
 HOMES = {
     "quart": {"app", "connection", "testing"},
     "hypercorn": {"server", "connection"},
-    "aiohttp": {"upstream", "testing"},
+    "aiohttp": {"upstream", "outbound", "testing"},
     "yaml": {"document"},
     "pluggy": {"hookspecs", "plan"},
     "sqlalchemy": {"database", "sql"},  # in `database` for annotations only
@@ -71,6 +75,8 @@ class Import(NamedTuple):
     module: str
     name: str
     runtime: bool
+    named: bool
+    """Whether the module is called by its name, and not by its place."""
 
     def is_from(self, top: str) -> bool:
         """Whether this imports `top` or something in it."""
@@ -96,7 +102,8 @@ def imports(root: Path, *folders: str) -> Iterator[Import]:
                 origin = absolute(path, node) if isinstance(node, ast.ImportFrom) else ""
                 for alias in node.names:
                     module, name = (origin, alias.name) if origin else (alias.name, "")
-                    yield Import(f"{path}:{node.lineno}", part, module, name, id(node) not in guarded)
+                    named = isinstance(node, ast.Import) or not node.level
+                    yield Import(f"{path}:{node.lineno}", part, module, name, id(node) not in guarded, named)
 
 
 def absolute(path: Path, node: ast.ImportFrom) -> str:
@@ -140,6 +147,12 @@ def plugins_stand_alone(root: Path) -> Iterator[str]:
         if found.module.split(".")[0] not in own and not is_public:
             name = f"{found.module}.{found.name}".strip(".")
             yield f"{found.where}: a plugin may import its own and what `penstock` exports, not '{name}'"
+
+
+def plugins_do_not_name_themselves(root: Path) -> Iterator[str]:
+    for found in imports(root, "plugins"):
+        if found.named and found.is_from(found.part):
+            yield f"{found.where}: write 'from .x import y', so that a copy of '{found.part}' imports its own modules"
 
 
 def sans_io_does_no_io(root: Path) -> Iterator[str]:
@@ -201,6 +214,10 @@ WALLS: dict[Wall, list[tuple[str, str]]] = {
         ("plugins/acme/__init__.py", "from penstock import engine"),
         ("plugins/acme/__init__.py", "from penstock_auth import Auth"),
         ("plugins/acme/client.py", "import aiohttp"),
+    ],
+    plugins_do_not_name_themselves: [
+        ("plugins/acme/__init__.py", "from acme.rules import Rules"),
+        ("plugins/acme/__init__.py", "def late():\n    import acme.rules"),
     ],
     sans_io_does_no_io: [
         ("core/penstock/sse.py", "from urllib import request"),

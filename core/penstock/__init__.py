@@ -47,11 +47,12 @@ from penstock.exchange import (
     Response,
     Stash,
     StashKey,
+    SubAnswer,
     Target,
     Upstream,
 )
 from penstock.hookspecs import hookimpl
-from penstock.metering import Per, Subject, likely_usage, subject_of
+from penstock.metering import Per, Subject, likely_usage, model_names, subject_asked, subject_of
 from penstock.money import DOLLAR, Cost, Money, Prices, format_money, parse_money
 from penstock.options import Duration, Secret, Targets, parse_duration, split_target
 from penstock.pictures import picture_size
@@ -89,6 +90,8 @@ from penstock.request import (
     ToolUseBlock,
 )
 from penstock.store import Store, StoreUnavailable, Take
+from penstock.web import HttpAnswer, HttpClient, HttpFailed
+from penstock.wording import map_strings, map_texts, texts_of
 
 __version__ = "0.1.0"
 
@@ -124,6 +127,9 @@ __all__ = [
     "Gateway",
     "GatewayError",
     "Handler",
+    "HttpAnswer",
+    "HttpClient",
+    "HttpFailed",
     "Identify",
     "ImageBlock",
     "Internal",
@@ -161,6 +167,7 @@ __all__ = [
     "StopReason",
     "Store",
     "StoreUnavailable",
+    "SubAnswer",
     "Subject",
     "Take",
     "Target",
@@ -188,11 +195,16 @@ __all__ = [
     "format_money",
     "hookimpl",
     "likely_usage",
+    "map_strings",
+    "map_texts",
+    "model_names",
     "open_database",
     "parse_duration",
     "parse_money",
     "picture_size",
     "split_target",
     "sse",
+    "subject_asked",
     "subject_of",
+    "texts_of",
 ]

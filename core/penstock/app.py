@@ -23,6 +23,7 @@ from penstock.pipeline import Pipeline
 from penstock.plugin import EndpointRequest
 from penstock.protocol import Answer, ClientProtocol
 from penstock.request import Prompt, Request
+from penstock.timings import server_timing
 
 log = logging.getLogger("penstock")
 
@@ -87,8 +88,10 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
         asked = await _read_request(request, generation, endpoint, headers)
     except Exception as error:
         return _response(_refused(protocol, error, f"{method} {path}"))
+    exchange = _exchange(host, endpoint, request, asked, headers, _peer(request, generation, headers))
+    exchange.on_ask(generation.askers[endpoint.pipeline.name])
     run = Run(
-        _exchange(host, endpoint, request, asked, headers),
+        exchange,
         endpoint.pipeline.course,
         host.spawn,
         host.clock,
@@ -96,7 +99,10 @@ async def _handle(host: Host, generation: Generation, request: connection.Reques
     )
     generation.enter()
     request.cleanup.callback(run.close)
-    return _response(await run.reply())
+    reply = await run.reply()
+    if endpoint.pipeline.timers.debug:
+        reply.headers["server-timing"] = server_timing(exchange, host.clock())
+    return _response(reply)
 
 
 async def _asked(
@@ -110,7 +116,8 @@ async def _asked(
         path=path.removeprefix(pipeline.path).removeprefix("/-/"),
         query=dict(query),
         headers=headers,
-        peer=_peer(request),
+        peer=_peer(request, generation, headers),
+        prices=pipeline.prices,
     )
     asked = replace(asked, principal=None if pipeline.open else _principal(pipeline, asked))
     body = await _read_body(request, generation.gateway.body_limit, pipeline.course.deadlines)
@@ -125,11 +132,13 @@ def _principal(pipeline: Pipeline, asked: EndpointRequest) -> Principal:
     found = list({identify(asked): None for identify in pipeline.identifiers})
     if len(found) > 1:
         raise Forbidden("two steps of the pipeline disagree about who is asking")
+    if not isinstance(found[0], Principal):  # None would be the owner of this machine
+        raise Forbidden("a step of this pipeline did not say who is asking")
     return found[0]
 
 
 def _exchange(
-    host: Host, endpoint: Endpoint, request: quart.Request, asked: Request, headers: Mapping[str, str]
+    host: Host, endpoint: Endpoint, request: quart.Request, asked: Request, headers: Mapping[str, str], peer: str
 ) -> Exchange:
     assert endpoint.protocol is not None
     return Exchange(
@@ -139,15 +148,16 @@ def _exchange(
         request=asked,
         headers=headers,
         query=request.query_string.decode("latin-1"),
-        peer=_peer(request),
+        peer=peer,
         upstreams=endpoint.pipeline.file.upstreams,
         started=host.clock(),
     )
 
 
-def _peer(request: quart.Request) -> str:
+def _peer(request: quart.Request, generation: Generation, headers: Mapping[str, str]) -> str:
+    """The client's address, "" for one without."""
     client = request.scope.get("client")
-    return client[0] if client else ""
+    return generation.proxies.client(client[0] if client else "", headers)
 
 
 def _response(reply: Answer | Reply) -> quart.Response:

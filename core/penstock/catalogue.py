@@ -5,13 +5,13 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -86,6 +86,14 @@ class Catalogue:
     def __init__(self, folder: Path | None) -> None:
         """`folder` holds local plugins as `name.py` or `name/`; it need not exist."""
         self.folder = folder
+        self._modules: set[str] = set()
+
+    def forget(self, others: Iterable["Catalogue"]) -> None:
+        """Let go of the local plugins that this one has found and none of the others: they have been replaced."""
+        kept = {module for other in others for module in other._modules}
+        for module in self._modules - kept:
+            _unload(module)
+        self._modules.clear()
 
     # ------------------------------------------------------------ plugins
 
@@ -97,7 +105,9 @@ class Catalogue:
         if local is not None and installed is not None:
             raise CatalogueError(f"plugin {name!r} is both {local} and installed as {installed.value}; rename the file")
         if local is not None:
-            return Found(_described(_only_plugin(_import_file(local))), str(local))
+            module = _import_file(local)
+            self._modules.add(module.__name__)
+            return Found(_described(_only_plugin(module)), str(local))
         if installed is None:
             known = self.plugin_names()
             raise CatalogueError(f"unknown plugin {name!r}{suggest(name, known) or '; there are: ' + ', '.join(known)}")
@@ -201,12 +211,13 @@ class Catalogue:
         return presets
 
     def _points(self, group: str) -> dict[str, EntryPoint]:
-        return {point.name: point for point in self._installed.select(group=group)}
+        return self._installed[group]
 
     @cached_property
-    def _installed(self) -> EntryPoints:
-        """All entry points there are; looking for them reads a file of every installed distribution."""
-        return cast("EntryPoints", entry_points())
+    def _installed(self) -> Mapping[str, dict[str, EntryPoint]]:
+        """Our entry points by group and name; looking for them reads a file of every installed distribution."""
+        every = entry_points()
+        return {group: {point.name: point for point in every.select(group=group)} for group in _GROUPS}
 
 
 def _is_module(path: Path) -> bool:
@@ -243,9 +254,14 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        _unload(name)
         raise CatalogueError(f"{path} cannot be loaded: {reason(error)}") from error
     return module
+
+
+def _unload(module: str) -> None:
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        del sys.modules[name]
 
 
 class _SourceLoader(SourceFileLoader):
@@ -288,6 +304,8 @@ def _described(plugin: type[Plugin]) -> type[Plugin]:
         msgspec.json.schema_components([plugin], schema_hook=schema_hook)
     except Exception as error:
         why = str(error).splitlines()[-1]
+        if "of type Secret" in why:
+            why = "a Secret as a default would be in the source; write `Secret | None = None`"
         raise CatalogueError(f"the options of {plugin.__name__} cannot be read from a file: {why}") from error
     return plugin
 

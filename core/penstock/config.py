@@ -13,6 +13,7 @@ from penstock.document import Document
 from penstock.options import Duration, decode_hook
 from penstock.pipelinefile import PipelineFile, read_pipeline
 from penstock.problems import ConfigError, Problem
+from penstock.proxies import Proxies
 from penstock.reach import Made, UpstreamFile, read_upstream
 from penstock.typed import convert
 from penstock.watching import yaml_files
@@ -36,10 +37,12 @@ class GatewayFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     database: str = "sqlite:../data/penstock.db"
     upstreams: dict[str, UpstreamFile] = {}
     tls: TLS | None = None
+    trusted_proxies: tuple[str, ...] = ()
     body_limit: Positive = 32 * 1024 * 1024
     graceful_timeout: Duration = 300.0
     ping: Duration = 15.0
     commit_after: Duration = 10.0
+    debug: bool = False
 
 
 class Files(msgspec.Struct, kw_only=True):
@@ -142,6 +145,10 @@ class _FilesReader:
             check_url(options.database)
         except ValueError as error:
             self.problem(document, ("database",), str(error))
+        try:
+            Proxies(options.trusted_proxies)
+        except ValueError as error:
+            self.problem(document, ("trusted_proxies",), str(error))
         try:
             parse_bind(options.bind)
         except ValueError as error:

@@ -1,5 +1,6 @@
 """What must be kept, in tables: what a plugin brings, what it gets. No library for databases is imported here."""
 
+import re
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:"
 POSTGRES = ("postgresql://", "postgres://")
+
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\],]*)(?::\d+)?"
+_SERVER = re.compile(
+    rf"postgres(?:ql)?://(?:[^/?#\[\]]*@)?{_HOST}(?:,{_HOST})*(?:/[^/?#@]*)?(?:\?(?:[\w.-]+=[^&#@]*(?:&|$))*)?"
+)
 
 
 class DatabaseUnavailable(Exception):
@@ -64,6 +70,14 @@ class Database(ABC):
 
 
 def check_url(url: str) -> None:
-    """Whether this names a database: `sqlite:` and a path, or `postgresql://...`. Raises ValueError."""
-    if not url.startswith((SQLITE, *POSTGRES)) or url == SQLITE or url.startswith("sqlite://"):
-        raise ValueError("expected sqlite: and the path of a file, or postgresql://user:password@host:port/database")
+    """Whether this names a database: `sqlite:` and a path, or `postgresql://...`. Raises ValueError.
+
+    The message repeats nothing of it: of a password that is not encoded, libraries take a part for something else.
+    """
+    if url.startswith(SQLITE) and url != SQLITE and not url.startswith("sqlite://"):
+        return
+    if not _SERVER.fullmatch(url):
+        raise ValueError(
+            "expected sqlite: and the path of a file, or postgresql://user:password@host:port/database; in a password,"
+            " characters such as / ? # [ ] must be written as %2F %3F %23 %5B %5D"
+        )

@@ -81,6 +81,11 @@ class Wait:
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
+    @property
+    def expired(self) -> bool:
+        """Whether its time was up before it was over."""
+        return self._expired
+
     def expire(self) -> None:
         """Time is up."""
         self._expired = True

@@ -1,17 +1,21 @@
 """The way up: pieces of an answer through the listeners and the validator to the client's bytes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_
 
-from penstock.errors import GatewayError, Internal
+from msgspec.structs import replace
+
+from penstock.errors import GatewayError
 from penstock.events import Event, Failed, Finish, Start, Text, Usage
 from penstock.exchange import Exchange
-from penstock.plan import EVENTS, Call, Upward
+from penstock.plan import EVENTS, Call, Listeners, Upward
 from penstock.protocol import Encoder, Piece
 from penstock.sources import SILENCE, Source
 from penstock.validator import Validator
 
 _NOTED: frozenset[type] = frozenset({Start, Usage, Finish})
-_ALL = 1 << 30  # above every position
+_COUNTS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "searches")
+_MOST = 10**9  # tokens: no answer has more
 
 
 class Delivery:
@@ -25,14 +29,15 @@ class Delivery:
         relay: bool,
         sees_deltas: bool,
         clock: Callable[[], float],
-        blame: Callable[[str, Exception], GatewayError],
+        broke: Callable[[Call, Exception], Upward],
     ) -> None:
-        """`relay`: unchanged pieces leave as their bytes. `blame` turns a step's exception into an error."""
+        """`relay`: unchanged pieces leave as their bytes. `broke` says who listens without a step that broke."""
         self._exchange = exchange
-        self._listeners = upward.events
+        self._upward = upward
+        self._listeners = upward.listeners
         self._relay = relay
         self._clock = clock
-        self._blame = blame
+        self._broke = broke
         self._validator = Validator(sees_deltas=sees_deltas, repairs=exchange.repairs)
         self.failure: GatewayError | None = None
 
@@ -96,41 +101,46 @@ class Delivery:
         check = self._validator.check
         for event in events:
             kind = type(event)
-            if isinstance(event, Failed):
-                self.failure = event.error
+            if kind is Failed:
+                self.failure = event.error  # type: ignore[union-attr]
                 break
             if kind in _NOTED:
                 self._note(event)
-            if kind in self._listeners:
-                for heard in self._listen(event, _ALL):
-                    out += check(heard)
-            else:
+            listeners = self._listeners.get(kind)
+            if listeners is None:
                 out += check(event)
+                continue
+            for heard in self._heard(event, listeners):
+                out += check(heard)
         return out
 
-    def _listen(self, event: Event, below: int) -> Sequence[Event]:
-        """The event after the listeners above `below`; what one of them makes goes on to those above it."""
-        for call in self._listeners.get(type(event), ()):
-            if call.position >= below:
-                continue
-            made = self._call(call, event)
-            if made is not None:
-                return [heard for new in made for heard in self._listen(new, call.position)]
-        return (event,)
-
-    def _call(self, call: Call, event: Event) -> Sequence[Event] | None:
+    def _heard(self, event: Event, listeners: Listeners) -> Sequence[Event]:
+        """The event after its listeners; what one of them makes goes on to those above it."""
+        exchange, function = self._exchange, None
         try:
-            result = call.function(self._exchange, event)
-            if result is None:
-                return None
+            for function in listeners.functions:
+                if (result := function(exchange, event)) is not None:
+                    break
+            else:
+                return (event,)
             made = (result,) if type(result) in EVENTS else tuple(result)
         except GatewayError:
             raise
         except Exception as error:
-            raise self._blame(call.step, error) from error
+            return self._without(_of(function, listeners), event, error)
+        return self._made(_of(function, listeners), event, made)
+
+    def _without(self, call: Call, event: Event, error: Exception) -> Sequence[Event]:
+        """The event after the listeners above one that has broken, which hears no more. May raise instead."""
+        self._upward = self._broke(call, error)
+        self._listeners = self._upward.listeners
+        return self._heard(event, self._upward.above(call.position, type(event)))
+
+    def _made(self, call: Call, event: Event, made: Sequence[Event]) -> Sequence[Event]:
         if not all(type(new) in EVENTS for new in made):
-            raise Internal(f"step {call.step!r} made something that is not an event")
-        return made
+            return self._without(call, event, TypeError("on_event made something that is not an event"))
+        above = self._upward.above
+        return [heard for new in made for heard in self._heard(new, above(call.position, type(new)))]
 
     def _note_time(self, pieces: Sequence[Piece]) -> None:
         if self._exchange.first_event is None and pieces and pieces is not SILENCE:
@@ -141,11 +151,17 @@ class Delivery:
         match event:
             case Start(model=model, usage=usage):
                 exchange.served_model = model or exchange.served_model
-                exchange.usage = usage
+                exchange.usage = _plausible(usage)
             case Usage():
-                exchange.usage = event
+                exchange.usage = _plausible(event)
             case Finish(reason=reason):
                 exchange.stop_reason = reason
+
+
+def _plausible(usage: Usage) -> Usage:
+    """The counts as they may be: money and limits hang on them, and an upstream may have written anything."""
+    wrong = {name: count for name in _COUNTS if not 0 <= (count := getattr(usage, name)) <= _MOST}
+    return replace(usage, **{name: min(max(count, 0), _MOST) for name, count in wrong.items()}) if wrong else usage
 
 
 def _joined(events: Sequence[Event]) -> Iterator[Event]:
@@ -170,4 +186,8 @@ def _joined(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _same(leaving: Sequence[Event], came: Sequence[Event]) -> bool:
-    return len(leaving) == len(came) and all(a is b for a, b in zip(leaving, came, strict=True))
+    return len(leaving) == len(came) and all(map(is_, leaving, came))
+
+
+def _of(function: object, listeners: Listeners) -> Call:
+    return next(call for call in listeners.calls if call.function is function)

@@ -59,6 +59,10 @@ class Document:
         spoiled = {path: problem for path, problem in problems if path is not None}
         return cls(name, data, in_order(problem for _, problem in problems), source, spoiled)
 
+    def veil(self, path: Path) -> None:
+        """Let no problem from now on show the values at or below `path`: its type says that they are secret."""
+        self.source.veil(path)
+
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
         """Return a problem at the value, or the key, that stands at `path`, or at its nearest known ancestor.
 
@@ -162,11 +166,12 @@ class _Reader:
         """Hide a url with a login, and a value, or an item of a list, whose key looks secret, but no bare `${NAME}`."""
         named = next((step for step in reversed(path) if isinstance(step, str)), "")
         value = getattr(event, "value", "")
-        secret = SECRET.search(named) or LOGIN.search(value)
-        if not secret or not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
-            return
         variable = _VARIABLE.fullmatch(value)
-        if not variable or not variable["name"] or variable["default"]:
+        bare = variable and variable["name"] and not variable["default"]
+        if bare or not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
+            return
+        self._source.written[path] = (_begin(event), _end(event))
+        if SECRET.search(named) or LOGIN.search(value):
             self._source.veils.append((_begin(event), _end(event)))
 
     def _refuse_extras(self, event: yaml.Event, path: Path) -> None:

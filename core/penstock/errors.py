@@ -37,6 +37,8 @@ class GatewayError(Exception):
     the log only. `status` and `retryable` override the kind's own. `should_retry` tells clients that understand
     it whether repeating the request makes sense. `raw` is the upstream's answer, if that is where it came from.
     `headers`, with lower-case names, go out with the answer beside those of the client's protocol.
+
+        raise RateLimited("ten requests a minute are enough", retry_after=6.0)
     """
 
     kind: ClassVar[str] = "internal"

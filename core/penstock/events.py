@@ -12,7 +12,10 @@ import msgspec
 from penstock.errors import GatewayError
 
 BlockKind = Literal["text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "other"]
+"""What a block holds; `other` is a block outside this vocabulary, whole in its `data`."""
+
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal", "context_exceeded"]
+"""Why an answer ended: by itself, at a limit, to have a tool called, to be continued, or refused."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
@@ -20,7 +23,11 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
 
 
 class Usage(_Event, frozen=True):
-    """Tokens so far, cumulative for the answer. `input` excludes cached tokens; `output` includes `reasoning`."""
+    """Tokens so far, cumulative for the answer. `input` excludes cached tokens; `output` includes `reasoning`.
+
+    `mode` is how the upstream says it has processed the request, in the vendors' words such as `priority`, `flex`,
+    `batch` or `fast`; "" for the standard way. `searches` are those of the web that it has run.
+    """
 
     input: int = 0
     cache_read: int = 0
@@ -29,6 +36,8 @@ class Usage(_Event, frozen=True):
     output: int = 0
     reasoning: int = 0
     estimated: bool = False
+    mode: str = ""
+    searches: int = 0
 
     @property
     def prompt(self) -> int:

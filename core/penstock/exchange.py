@@ -3,15 +3,16 @@
 import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, overload
 
 import msgspec
+from msgspec.structs import replace
 
-from penstock.errors import Forbidden, GatewayError, RateLimited
+from penstock.errors import Forbidden, GatewayError
 from penstock.events import Event, Usage
 from penstock.money import Cost, Prices
 from penstock.protocol import ClientProtocol, Kind, Operation, UpstreamProtocol, UpstreamRequest
-from penstock.request import Request
+from penstock.request import Message, Prompt, Request, TextBlock
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -29,7 +30,13 @@ def new_id() -> str:
 
 
 class StashKey(Generic[T]):
-    """Names a plugin's own state on an exchange; make one per kind of state, at module level."""
+    """Names a plugin's own state on an exchange; make one per kind of state, at module level.
+
+    SEEN: StashKey[int] = StashKey()
+
+    exchange.stash[SEEN] = 1
+    seen = exchange.stash.get(SEEN, 0)  # an int, for type checkers, too
+    """
 
 
 class Stash:
@@ -49,9 +56,19 @@ class Stash:
     def __contains__(self, key: StashKey[Any]) -> bool:
         return key in self._values
 
-    def get(self, key: StashKey[T], default: D = None) -> T | D:  # type: ignore[assignment]
+    @overload
+    def get(self, key: StashKey[T]) -> T | None: ...
+
+    @overload
+    def get(self, key: StashKey[T], default: D) -> T | D: ...
+
+    def get(self, key: StashKey[T], default: object = None) -> object:
         """The value, or `default` when nothing was stored."""
-        return cast("T | D", self._values.get(key, default))
+        return self._values.get(key, default)
+
+    def pop(self, key: StashKey[T]) -> T | None:
+        """The value, which is forgotten now; None when nothing was stored."""
+        return cast("T | None", self._values.pop(key, None))
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +135,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Response:
-    """An answer: events (given by a plugin, or still to come from an upstream), a list of models, or a count."""
+    """An answer: events (given by a plugin, or still to come from an upstream), a list of models, or a count.
+
+    return Response([Start(), BlockStart(0), Text(0, "hello"), BlockStop(0), Finish()], headers={"x-by": "me"})
+    """
 
     __slots__ = ("events", "headers", "models", "status", "tokens")
 
@@ -142,32 +162,55 @@ class Response:
 class Attempt:
     """One try at one target. Hooks in `on_attempt` fill `request`; the core sends it.
 
+    `sent` says whether something of the request has left for the upstream, which may charge for it from then on.
     `status` and `request_id` are the upstream's own, None and "" while it has not answered or named none.
     """
 
-    __slots__ = ("error", "number", "request", "request_id", "seconds", "status", "target", "upstream")
+    __slots__ = ("error", "number", "request", "request_id", "seconds", "sent", "status", "target", "upstream")
 
     def __init__(self, number: int, target: Target, upstream: Upstream) -> None:
         self.number = number
         self.target = target
         self.upstream = upstream
         self.request: UpstreamRequest | None = None
+        self.sent = False
         self.status: int | None = None
         self.request_id = ""
         self.error: GatewayError | None = None
         self.seconds = 0.0
 
-    @property
-    def sent(self) -> bool:
-        """Whether a call has left, rather than been refused by a step or given up while it waited for room."""
-        refused = self.request is None or isinstance(self.error, RateLimited)
-        return self.status is not None or not refused
+    def leave(self) -> None:
+        """For the core: the request leaves now."""
+        self.sent = True
+
+
+class SubAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a sub-request: all text of the answer in one, its events, and what it took.
+
+    `id` is the request id of the exchange that it was. `cost` is None where nobody knows prices.
+    """
+
+    text: str
+    events: tuple[Event, ...]
+    usage: Usage
+    cost: Cost | None
+    id: str
+
+
+class Ask(Protocol):
+    """For the engine: makes a sub-request of an exchange. Raises GatewayError."""
+
+    async def __call__(
+        self, asking: "Exchange", step: str, model: str, prompt: Prompt, timeout: float
+    ) -> SubAnswer: ...
 
 
 class Exchange:
     """One client request and everything that happens to it. Times are seconds of the monotonic clock.
 
     `cached` says that an earlier answer is given again: `usage` is what that one took, this one takes nothing.
+    `asked_by` are the steps that asked, if this is a sub-request, and `parent` is the id of the exchange they asked in;
+    both are empty for what a client has sent.
     """
 
     def __init__(
@@ -211,14 +254,22 @@ class Exchange:
         self.started = started
         self.first_event: float | None = None
         self.ended: float | None = None
+        self.parent = ""
+        self.asked_by: tuple[str, ...] = ()
         self._switch: Callable[[str], None] | None = None
         self._claimed: set[str] = set()
         self._kind: Kind | None = None
+        self._ask: Ask | None = None
 
     @property
     def kind(self) -> Kind:
-        """What the client wants an answer for: its work, or something on the side. Other operations are `main`."""
-        if self._kind is None:
+        """What the client wants an answer for: its work, or something on the side. Other operations are `main`.
+
+        A sub-request is `auxiliary`.
+        """
+        if self._kind is None and self.asked_by:
+            self._kind = "auxiliary"
+        elif self._kind is None:
             asks = self.operation == "generate"
             self._kind = self.protocol.kind(self.request, self.headers) if asks else "main"
         return self._kind
@@ -259,9 +310,50 @@ class Exchange:
         if self._switch is not None:
             self._switch(principal.team)
 
+    async def ask(
+        self,
+        step: str,
+        *,
+        model: str,
+        prompt: str | Prompt,
+        system: str = "",
+        max_tokens: int = 1024,
+        timeout: float = 60.0,
+    ) -> SubAnswer:
+        """Ask a model on behalf of the same client, through all steps of the pipeline, and wait for the whole answer.
+
+        `step` is the step that asks: `self.step`. The sub-request is an exchange of its own with the same principal,
+        session and headers: it is limited, paid for and logged like any other, and every step sees it, the asking one,
+        too. That one must not ask again:
+
+            if self.step in exchange.asked_by:
+                return None
+            verdict = await exchange.ask(self.step, model="small", prompt="...", system="Say yes or no.", timeout=10.0)
+
+        `prompt` is what the user says, or a whole Prompt; `system` comes before the one in it, and `max_tokens` counts
+        if it sets none. `timeout` is in seconds. When the client leaves, the sub-request ends. Raises a GatewayError of
+        the kind that it failed with: let it pass, and the client gets that error. Not after `on_complete`.
+        """
+        if self._ask is None:
+            raise RuntimeError("an exchange can ask only while it runs in a gateway")
+        return await self._ask(self, step, model, _asked(prompt, system, max_tokens), timeout)
+
+    def on_ask(self, ask: Ask | None) -> None:
+        """For the engine: how sub-requests are made; None when there can be no more."""
+        self._ask = ask
+
     def on_identify(self, switch: Callable[[str], None] | None) -> None:
         """For the engine: call `switch` with the team's name once the principal is known; None lets go of it."""
         self._switch = switch
+
+
+def _asked(prompt: str | Prompt, system: str, max_tokens: int) -> Prompt:
+    """What a sub-request asks, as a whole prompt."""
+    if isinstance(prompt, str):
+        prompt = Prompt(messages=(Message("user", (TextBlock(prompt),)),))
+    before = (TextBlock(system),) if system else ()
+    limit = max_tokens if prompt.max_tokens is None else prompt.max_tokens
+    return replace(prompt, system=(*before, *prompt.system), max_tokens=limit)
 
 
 def _may_travel(name: str, value: str) -> bool:

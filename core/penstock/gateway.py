@@ -8,22 +8,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+from penstock.asking import Asker
 from penstock.catalogue import MEMORY, Catalogue
 from penstock.config import Files, GatewayFile, load, plugin_folder
 from penstock.database import Database, Schema
 from penstock.databases import Databases
 from penstock.document import Document
-from penstock.engine import Timing
 from penstock.errors import GatewayError
+from penstock.instances import Instances
+from penstock.journey import Timing
+from penstock.money import Prices
 from penstock.options import decode_hook
+from penstock.outbound import Outbound
 from penstock.pipeline import Pipeline, Surroundings, compile_pipeline
 from penstock.plan import Step, compile_plan
 from penstock.plugin import Gateway, Handler, Identify
 from penstock.problems import ConfigError, Problem
 from penstock.protocol import ClientProtocol, Operation
+from penstock.proxies import Proxies
+from penstock.stats import PATH as STATS
+from penstock.stats import stats_handler
 from penstock.store import MemoryStore, Store, StoreUnavailable
 from penstock.typed import convert
 from penstock.watching import State, fingerprint, state
+from penstock.web import HttpClient
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")
@@ -56,15 +64,24 @@ class Generation:
     def __init__(self, files: Files, pipelines: list[Pipeline], host: "Host") -> None:
         self.files = files
         self.pipelines = pipelines
-        self.endpoints: dict[str, dict[str, Endpoint]] = {}
+        self.endpoints: dict[str, dict[str, Endpoint]] = {
+            pipeline.path + STATS: {"GET": Endpoint(pipeline, handler=stats_handler(pipeline, lambda: self.id))}
+            for pipeline in pipelines
+        }
         self.watched: set[Path] = {*files.read, *files.catalogue.local_files()}
         self.contents = dict(files.read)  # as they were when they were read
         self.id = ""
+        self.proxies = Proxies(files.gateway.trusted_proxies)
         self._host = host
         self._started: list[tuple[Step, _PipelineGateway]] = []
         self._exchanges = 0
         self._replaced = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._clients: list[Outbound] = []
+        self.askers = {
+            pipeline.name: Asker(pipeline.course, host.spawn, host.clock, self.enter, self.leave)
+            for pipeline in pipelines
+        }
 
     @property
     def gateway(self) -> GatewayFile:
@@ -74,10 +91,9 @@ class Generation:
     async def start(self) -> None:
         """Run all `startup` hooks. On a failure those started are shut down again and ConfigError is raised."""
         for pipeline in self.pipelines:
-            gateway = _PipelineGateway(self, pipeline)
             for step in pipeline.instances:
                 try:
-                    await _call_hooks("startup", step, gateway)
+                    await self.start_step(pipeline, step)
                 except ConfigError:
                     await self._shut_down()
                     raise
@@ -87,8 +103,13 @@ class Generation:
                     at = pipeline.file.steps[step.position].at
                     message = f"step {step.id!r} did not start: {str(error) or type(error).__name__}"
                     raise ConfigError([pipeline.file.document.problem(at, message)]) from error
-                self._started.append((step, gateway))
         self.id = fingerprint(self.watched, self.contents)
+
+    async def start_step(self, pipeline: Pipeline, step: Step) -> None:
+        """Run one step's `startup` hook. Raises what it raises."""
+        gateway = _PipelineGateway(self, pipeline, step)
+        await _call_hooks("startup", step, gateway)
+        self._started.append((step, gateway))
 
     def enter(self) -> None:
         """An exchange begins."""
@@ -115,6 +136,12 @@ class Generation:
         """The database of the process, as a plugin with this schema sees it. Raises ValueError."""
         return self._host.databases.database(schema)
 
+    def http(self, allow: Iterable[str]) -> HttpClient:
+        """A client that is closed when the generation retires."""
+        client = Outbound(allow)
+        self._clients.append(client)
+        return client
+
     def _retire_when_idle(self) -> None:
         if self._replaced and self._exchanges == 0:
             self._host.spawn(self._shut_down(), f"retire {self.id}")
@@ -128,10 +155,14 @@ class Generation:
                 await _call_hooks("shutdown", step, gateway)
             except Exception as error:
                 log.error("shutdown of step %r", step.id, exc_info=error)
+        for client in self._clients:
+            await client.close()
+        self.askers.clear()  # they know this generation, and would keep it until the next garbage collection
         for pipeline in self.pipelines:
             pipeline.course.deadlines.close()
             for pool in pipeline.course.pools.values():
                 await pool.close()
+        self._host.forget(self.files)
 
 
 async def _call_hooks(hook: str, step: Step, gateway: Gateway) -> None:
@@ -142,24 +173,31 @@ async def _call_hooks(hook: str, step: Step, gateway: Gateway) -> None:
 
 
 class _PipelineGateway(Gateway):
-    """What the plugins of one pipeline may ask for."""
+    """What one instance of a step may ask for."""
 
-    def __init__(self, generation: Generation, pipeline: Pipeline) -> None:
+    def __init__(self, generation: Generation, pipeline: Pipeline, step: Step) -> None:
+        self.pipeline = pipeline.name
         self.upstreams = MappingProxyType(pipeline.file.upstreams)
         self._generation = generation
         self._pipeline = pipeline
+        self._step = step
 
     def serve_protocol(self, name: str) -> None:
         protocol = self._generation.files.catalogue.client_protocol(name)
         for route in protocol.routes:
             self._add(route.method, route.path, Endpoint(self._pipeline, protocol, route.operation))
 
-    def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
+    def add_route(
+        self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",), *, shared: bool = False
+    ) -> None:
         for method in methods:
-            self._add(method, f"/-/{path.strip('/')}", Endpoint(self._pipeline, handler=handler))
+            self._route(method, f"/-/{path.strip('/')}", handler, shared)
 
     def identify_by(self, identify: Identify) -> None:
         self._pipeline.identifiers.append(identify)
+
+    def price_by(self, prices: Prices) -> None:
+        self._pipeline.prices = self._pipeline.prices or prices  # everybody's start before those of teams
 
     def read_file(self, path: Path, kind: type[T]) -> T:
         self.watch(path)
@@ -178,34 +216,57 @@ class _PipelineGateway(Gateway):
     def database(self, schema: Schema) -> Database:
         return self._generation.database(schema)
 
+    def http(self, allow: Iterable[str] = ()) -> HttpClient:
+        return self._generation.http(allow)
+
     def watch(self, path: Path) -> None:
         self._generation.watched.add(path)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._generation.spawn(work, name)
 
+    def _route(self, method: str, path: str, handler: Handler, shared: bool) -> None:
+        """Serve a path, perhaps beside other instances of the same step."""
+        found = self._methods(path).get(method)
+        instances = found.handler if found and found.pipeline is self._pipeline else None
+        if not isinstance(instances, Instances) or instances.step != self._step.id:
+            instances = Instances(self._step.id, self._pipeline.course, shared=shared)
+            self._add(method, path, Endpoint(self._pipeline, handler=instances))
+        if not instances.add(self._step.plugin, handler):
+            raise ValueError(f"{method} {self._full(path)} is already served")
+
     def _add(self, method: str, path: str, endpoint: Endpoint) -> None:
-        full = (self._pipeline.path + path).rstrip("/") or "/"
-        methods = self._generation.endpoints.setdefault(full, {})
+        methods = self._methods(path)
         if method in methods:
-            raise ValueError(f"{method} {full} is already served")
+            raise ValueError(f"{method} {self._full(path)} is already served")
         methods[method] = endpoint
+
+    def _methods(self, path: str) -> dict[str, Endpoint]:
+        return self._generation.endpoints.setdefault(self._full(path), {})
+
+    def _full(self, path: str) -> str:
+        return (self._pipeline.path + path).rstrip("/") or "/"
 
 
 class Host:
     """Owns the current generation, the store and all tasks of one process."""
 
-    def __init__(self, place: Path, env: Mapping[str, str], *, public: bool = False) -> None:
-        """`place` is a pipeline file or a folder of them; `public` refuses pipelines that anybody may use."""
+    def __init__(self, place: Path, env: Mapping[str, str], *, public: bool = False, debug: bool = False) -> None:
+        """`place` is a pipeline file or a folder of them; `public` refuses pipelines that anybody may use.
+
+        `debug` takes the time of every event, and tells clients what took how long, whatever gateway.yaml says.
+        """
         self._place = place
         self._env = env
         self._public = public
+        self._debug = debug
         self._tasks: set[asyncio.Task[Any]] = set()
         self._store: Store | None = None
         self._databases: Databases | None = None
         self._seen: State = {}
         self._suspects: set[Path] = set()
         self._generation: Generation | None = None
+        self._catalogues: set[Catalogue] = set()
         self._at_start = GatewayFile()
         self.clock: Callable[[], float] = time.monotonic
         self.reload_problem = ""
@@ -274,6 +335,11 @@ class Host:
         task.add_done_callback(self._ended)
         return task
 
+    def forget(self, files: Files) -> None:
+        """Let go of what files have brought into this process, once nobody runs it."""
+        self._catalogues.discard(files.catalogue)
+        files.catalogue.forget(self._catalogues)
+
     async def stop(self, seconds: float = 10.0) -> None:
         """Let completions finish, retire the current generation, and wait at most `seconds` for it."""
         if self._generation is not None:
@@ -304,9 +370,19 @@ class Host:
 
     async def _new_generation(self) -> Generation:
         files = load(self._place, self._env)
+        self._catalogues.add(files.catalogue)
+        try:
+            return await self._started_with(files)
+        except BaseException:
+            self.forget(files)
+            raise
+
+    async def _started_with(self, files: Files) -> Generation:
         if self._store is None and not files.problems:
             self._store = await _open_store(files, self.clock)
-        pipelines, problems = compile_all(files, self._store or MemoryStore(self.clock), self.clock)
+        debug = self._debug or files.gateway.debug
+        store = self._store or MemoryStore(self.clock)
+        pipelines, problems = compile_all(files, store, self.clock, debug=debug)
         if self._public:
             problems += open_to_all(pipelines)
         if problems:
@@ -315,13 +391,18 @@ class Host:
             self._databases = Databases(files.gateway.database, files.folder)
         generation = Generation(files, pipelines, self)
         await generation.start()
+        if debug:
+            log.warning("debug is on: every answer tells in `server-timing` which steps and upstreams took how long")
         return generation
 
 
-def compile_all(files: Files, store: Store, clock: Callable[[], float]) -> tuple[list[Pipeline], list[Problem]]:
+def compile_all(
+    files: Files, store: Store, clock: Callable[[], float], *, debug: bool = False
+) -> tuple[list[Pipeline], list[Problem]]:
     """All pipelines of the files, and everything that is wrong with files and pipelines."""
     options = files.gateway
-    around = Surroundings(store, clock, Timing(ping=options.ping, commit_after=options.commit_after))
+    timing = Timing(ping=options.ping, commit_after=options.commit_after)
+    around = Surroundings(store, clock, timing, debug)
     compiled = [compile_pipeline(file, around) for file in files.pipelines]
     wrong = [problem for _, found in compiled for problem in found]
     return [pipeline for pipeline, _ in compiled if pipeline is not None], [*files.problems, *wrong]

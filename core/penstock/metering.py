@@ -1,15 +1,21 @@
 """What steps that count need: whose use it is, and how much it will probably be."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from penstock.errors import Forbidden, InvalidRequest
 from penstock.events import Usage
-from penstock.exchange import Exchange, Target
+from penstock.exchange import Exchange, Principal, Target
+from penstock.options import split_target
+from penstock.plugin import EndpointRequest
 from penstock.request import Request
 
 Per = Literal["key", "user", "team", "session", "model", "upstream", "pipeline"]
 """What use is counted by."""
 
+_NAMES = ("team", "user", "key", "session", "upstream", "model")
+"""What an endpoint may be asked about."""
 _BYTES_A_TOKEN = 4
 _LONGEST_PROMPT = 200_000
 """Tokens that are expected at most: bodies beyond that are mostly pictures."""
@@ -30,15 +36,52 @@ class Subject(NamedTuple):
 
 def subject_of(exchange: Exchange, per: Per, target: Target | None = None) -> Subject:
     """Whose use a request is; models and upstreams are known only with a target."""
+    request = exchange.request
+    if target is not None and not target.model:
+        target = Target(target.upstream, request.model)
+    return _subject(per, exchange.principal, request.session if per == "session" else "", target)
+
+
+def subject_asked(asked: EndpointRequest, per: Per) -> Subject:
+    """Whose use an endpoint is asked about: the caller's own, unless an admin names somebody else in the query.
+
+    That is by `team`, `user` and `key`, all that `per` needs; everybody names the `session`, the `upstream` and the
+    `model` that they mean. Raises Forbidden, InvalidRequest.
+    """
+    query = asked.query
+    if unknown := sorted(query.keys() - _NAMES):
+        raise InvalidRequest(f"unknown parameter {unknown[0]!r}; there are: {', '.join(_NAMES)}")
+    who = None if asked.principal is None else _meant(asked.principal, query, per)
+    _require(query, {"session": ("session",), "upstream": ("upstream",), "model": ("upstream", "model")}, per)
+    return _subject(per, who, query.get("session", ""), Target(query.get("upstream", ""), query.get("model", "")))
+
+
+def _meant(who: Principal, query: Mapping[str, str], per: Per) -> Principal:
+    own = {"team": who.team, "user": who.user, "key": who.key}
+    named = {name: query.get(name, value) for name, value in own.items()}
+    if named == own:
+        return who
+    if not who.admin or (who.team and named["team"] != who.team):
+        raise Forbidden("what others have left is for admins to see, and for those of a team only within their team")
+    _require(query, {"user": ("user",), "key": ("user", "key"), "session": ("user", "key")}, per)
+    if not named["user"]:
+        raise InvalidRequest("`user` must not be empty")
+    return Principal(team=named["team"], user=named["user"], key=named["key"])
+
+
+def _require(query: Mapping[str, str], needed: Mapping[str, tuple[str, ...]], per: Per) -> None:
+    if missing := [name for name in needed.get(per, ()) if name not in query]:
+        raise InvalidRequest(f"this is counted by {per}: say which, with `{missing[0]}` in the query")
+
+
+def _subject(per: Per, who: Principal | None, session: str, target: Target | None) -> Subject:
     if target is not None and per == "upstream":
         return Subject(target.upstream, f"upstream {target.upstream}")
     if target is not None and per == "model":
-        model = target.model or exchange.request.model
-        return Subject(_joined(target.upstream, _digest(model)), f"model {model!r} of upstream {target.upstream}")
-    who = exchange.principal
+        key = _joined(target.upstream, _digest(target.model))
+        return Subject(key, f"model {target.model!r} of upstream {target.upstream}")
     parts = (who.team, who.user, who.key) if who else ()  # names of keys are unique among those of a user at best
     if per == "session":  # a claim of the client, so that it must not help to leave it out
-        session = exchange.request.session
         words = "this session" if session else "requests outside of a session"
         return Subject(_joined(*parts, _digest(session)), words, bool(session))
     if who is None or per == "pipeline":
@@ -48,6 +91,24 @@ def subject_of(exchange: Exchange, per: Per, target: Target | None = None) -> Su
     if per == "user":
         return Subject(_joined(who.team, who.user), f"user {who.user}")
     return Subject(_joined(*parts), f"key {who.key} of {who.user}")
+
+
+def model_names(exchange: Exchange, target: Target | None = None) -> list[str]:
+    """What the model of a request is called, to be compared with patterns: its name, and `upstream/model`.
+
+    Without a target it is the client's word, and the names of the first target that a step has chosen; before that, of
+    the one that the word addresses, for it must not help to write `upstream/model`.
+    """
+    asked = exchange.request.model
+    meant = target or next(iter(exchange.targets), None) or _addressed(exchange)
+    model = (meant.model if meant else "") or asked
+    names = [model, f"{meant.upstream}/{model}"] if meant else []
+    return names if target else [asked, *names]
+
+
+def _addressed(exchange: Exchange) -> Target | None:
+    upstream, model = split_target(exchange.request.model)
+    return Target(upstream, model) if model and upstream in exchange.upstreams else None
 
 
 def likely_usage(request: Request) -> Usage:

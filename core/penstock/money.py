@@ -46,8 +46,9 @@ def format_money(nano: int) -> str:
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What an answer costs, in nano-dollars; `known` is False when a default price stood in for the model's own.
+    """What an answer costs, in nano-dollars; `known` is False when another price stood in for the right one.
 
+    That is a default for a model without a price, or the standard price for a way of processing that has none.
     `saved` is how much more the same tokens would have cost without a prompt cache: below zero when writing to it
     cost more than reading from it has brought.
     """
@@ -61,9 +62,8 @@ class Prices(ABC):
     """Knows what tokens cost."""
 
     @abstractmethod
-    def cost(self, upstream: str, model: str, usage: Usage, *, served: str = "", mode: str = "") -> Cost:
+    def cost(self, upstream: str, model: str, usage: Usage, *, served: str = "") -> Cost:
         """The cost of an answer of `upstream` that was asked for `model`; it never fails, and is quick.
 
-        `served` is the model that answered, as the upstream calls it: it counts when `model` has no price. `mode` is
-        a way of processing with a price of its own, in the vendor's words, such as `batch` or `priority`.
+        `served` is the model that answered, as the upstream calls it: it counts when `model` has no price.
         """

@@ -1,7 +1,8 @@
-"""Types for plugin options and files: Duration, Money, Secret, Targets, and how YAML values become them."""
+"""Types for plugin options and files: Duration, Money, Patterns, Secret, Targets, and how YAML values become them."""
 
 import re
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from penstock.exchange import Target
@@ -20,7 +21,14 @@ else:
 
 
 class Secret:
-    """A value that never prints: `reveal()` gives it, everything else shows `***`."""
+    """A value that never prints: `reveal()` gives it, everything else shows `***`. Its only possible default is None.
+
+        class Hook(Plugin):
+            url: str
+            token: Secret | None = None  # in the file: `token: ${HOOK_TOKEN}`
+
+    It cannot be encoded as JSON. To compare it, use `hmac.compare_digest` with what `reveal()` gives.
+    """
 
     __slots__ = ("_value",)
 
@@ -42,6 +50,16 @@ class Targets(tuple[Target, ...]):
     """Where to go, in the order to try: `upstream`, `upstream/model`, `upstream,model`, or a list of them."""
 
     __slots__ = ()
+
+
+class Patterns(tuple[str, ...]):
+    """Texts, or shell patterns of them with `*`, `?` and `[...]`: one, or a list of which one has to fit."""
+
+    __slots__ = ()
+
+    def fits(self, text: str) -> bool:
+        """Whether one of them takes the whole text; case counts."""
+        return any(fnmatchcase(text, pattern) for pattern in self)
 
 
 def parse_duration(value: object) -> float:
@@ -92,6 +110,11 @@ def decode_hook(upstreams: Iterable[str] = ()) -> Callable[[type, Any], Any]:
             if not texts or not all(isinstance(text, str) for text in texts):
                 raise ValueError("expected `upstream`, `upstream/model`, or a list of them")
             return Targets(parse_target(text, upstreams) for text in texts)
+        if kind is Patterns:
+            texts = value if isinstance(value, list) else [value]
+            if not texts or not all(isinstance(text, str) for text in texts):
+                raise ValueError("expected a text, or a list of texts; quote what is read as something else")
+            return Patterns(texts)
         raise NotImplementedError(f"options cannot have the type {kind.__name__}")
 
     return decode
@@ -105,6 +128,6 @@ def schema_hook(kind: type) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\$?\s*\d"}]}
     if kind is Secret:
         return {"type": "string"}
-    if kind is Targets:
+    if kind in (Targets, Patterns):
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     raise NotImplementedError(f"options cannot have the type {kind.__name__}")

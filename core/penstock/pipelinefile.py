@@ -11,21 +11,26 @@ from penstock.catalogue import Catalogue, CatalogueError, reason
 from penstock.document import Document
 from penstock.exchange import Upstream
 from penstock.options import decode_hook
-from penstock.plugin import Plugin
+from penstock.plugin import IfBroken, Plugin
 from penstock.problems import Problem, suggest
 from penstock.reach import Made, Reach
+from penstock.safety import Safety
 from penstock.typed import convert
 
 if TYPE_CHECKING:
     from penstock.config import GatewayFile
 
 Place = tuple[str | int, ...]
-_STEP_WORDS = ("id", "enabled")
+_SAFETY = tuple(field.encode_name for field in msgspec.structs.fields(Safety))
+STEP_WORDS = ("id", "enabled", *_SAFETY)
 _PIPELINE_KEYS = ("path", "upstreams", "plugins", "teams")
 
 
 class StepFile(msgspec.Struct, kw_only=True):
-    """One step as the file has it: the plugin's class, its options as data and as an instance, and where it stands."""
+    """One step as the file has it: the plugin's class, its options as data and as an instance, and where it stands.
+
+    `safety` holds the words beside its name that say when it takes part and what happens if it breaks.
+    """
 
     id: str
     name: str
@@ -34,7 +39,20 @@ class StepFile(msgspec.Struct, kw_only=True):
     options: dict[str, Any]
     instance: Plugin
     enabled: bool
+    safety: Safety
     at: Place
+
+    @property
+    def if_broken(self) -> IfBroken:
+        """What happens if it breaks: as the file says, else as the plugin does."""
+        return self.safety.on_error or self.instance.if_broken
+
+    @property
+    def unsure(self) -> str:
+        """The word for which an exchange may go on without this step; empty if none does."""
+        if self.safety.when is not None:
+            return "when"
+        return "on_error" if self.if_broken == "skip" else ""
 
 
 class TeamFile(msgspec.Struct, kw_only=True):
@@ -156,10 +174,9 @@ class _Reader:
             entry = {entry: None}
         if not isinstance(entry, dict):
             raise _FieldError("a step is a plugin's name, or a mapping of the name to its options")
-        names = [key for key in entry if key not in _STEP_WORDS]
+        names = [key for key in entry if key not in STEP_WORDS]
         if len(names) != 1:
-            hint = "only `id` and `enabled` may stand beside it" if names else "the plugin's name is missing"
-            raise _FieldError(f"a step names one plugin; {hint}; found: {', '.join(entry) or 'nothing'}")
+            raise _FieldError(f"a step names one plugin; {_beside(names)}; found: {', '.join(entry) or 'nothing'}")
         name, enabled, id_ = names[0], entry.get("enabled", True), entry.get("id", names[0])
         if not isinstance(enabled, bool):
             self._problem((*at, "enabled"), "enabled must be true or false")
@@ -170,10 +187,11 @@ class _Reader:
             found = self._catalogue.plugin(name)
         except CatalogueError as error:
             raise _FieldError(str(error), name, at_key=True) from None
+        safety = self._safety({word: entry[word] for word in _SAFETY if word in entry}, at)
         given = entry[name]
         options: Any = {} if given is None else given
         instance = self._instance(found.plugin, (*at, name), options)
-        if instance is None:
+        if instance is None or safety is None:
             return None
         return StepFile(
             id=id_,
@@ -183,17 +201,29 @@ class _Reader:
             options=options,
             instance=instance,
             enabled=enabled is not False,
+            safety=safety,
             at=at,
         )
 
+    def _safety(self, words: dict[str, object], at: Place) -> Safety | None:
+        safety, problems = convert(self._document, at, Safety, decode_hook(), words, noun="word")
+        self.problems += problems
+        return safety
+
     def _instance(self, plugin: type[Plugin], at: Place, options: object) -> Plugin | None:
+        misplaced = _misplaced(plugin, options)
+        for word in misplaced:
+            message = f"{word!r} is no option: it stands beside the plugin's name, for all teams alike"
+            self._problem((*at, word), message, at_key=True)
+        if misplaced and isinstance(options, dict):
+            options = {name: value for name, value in options.items() if name not in misplaced}
         try:
             instance, problems = convert(self._document, at, plugin, decode_hook(self._upstreams), options)
         except Exception as error:  # a mistake of the plugin, not of the file
             self._problem(at, f"{plugin.__name__} cannot take its options: {reason(error)}", at_key=True)
             return None
         self.problems += problems
-        return instance
+        return None if misplaced else instance
 
     # ------------------------------------------------------------ teams
 
@@ -229,6 +259,20 @@ class _Reader:
             else:
                 self._problem(at, "a team sets a step to true, false or a mapping of options")
         return team
+
+
+def _misplaced(plugin: type[Plugin], options: object) -> list[str]:
+    """The words of a step that stand among its plugin's options, and are none of them."""
+    known = {field.encode_name for field in msgspec.structs.fields(plugin)}
+    return [word for word in STEP_WORDS if isinstance(options, dict) and word in options and word not in known]
+
+
+def _beside(names: list[str]) -> str:
+    """What is wrong with the names in a step, of which there should be one."""
+    if not names:
+        return "the plugin's name is missing"
+    hints = filter(None, (suggest(name, STEP_WORDS) for name in names))
+    return f"only {', '.join(STEP_WORDS)} may stand beside it{next(hints, '')}"
 
 
 class _FieldError(ValueError):

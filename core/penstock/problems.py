@@ -66,6 +66,7 @@ class Source:
         self.lines = LINE_BREAK.split(text)
         self.values: dict[Path, Spot] = {}
         self.keys: dict[Path, Spot] = {}
+        self.written: dict[Path, tuple[Spot, Spot]] = {}  # where values stand that are no bare `${NAME}`
         self.veils: list[tuple[Spot, Spot]] = []  # stretches of the text that hold secrets
         self.borrowed: list[tuple[Path, str, str]] = []  # path, text from the environment, how to call it
 
@@ -93,6 +94,10 @@ class Source:
                 stop = end[1] if end[0] == line else len(text)
                 text = text[:start] + "\0" * (stop - start) + text[stop:]
         return text
+
+    def veil(self, path: Path) -> None:
+        """Hide all values at or below `path` from now on."""
+        self.veils += (stretch for where, stretch in self.written.items() if where[: len(path)] == path)
 
     def veil_line(self, line: int, inside_secret: bool) -> None:
         """Hide what may be secret in a line that could not be parsed: after a telling key, or all of it."""

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.errors import GatewayError
 from penstock.events import Event
-from penstock.request import Request
+from penstock.request import Prompt, Request
 
 if TYPE_CHECKING:
     from penstock.exchange import Exchange, ModelInfo, Target
@@ -148,6 +148,12 @@ class ClientProtocol(ABC):
     def token_count(self, tokens: int) -> bytes:
         """The body that says how many tokens a prompt has."""
 
+    def compose(self, model: str, prompt: Prompt, headers: Mapping[str, str]) -> Request:
+        """A request of the gateway's own, as if a client had sent it. Raises TypeError if prompts cannot be written."""
+        request = self.read(msgspec.json.encode({"model": model, "messages": []}), headers)
+        request.prompt = prompt
+        return request
+
     def kind(self, request: Request, headers: Mapping[str, str]) -> Kind:
         """What the client wants the answer for. Never raises; what nobody recognises is `main`."""
         return "main"
@@ -158,6 +164,13 @@ class ClientProtocol(ABC):
         None when that cannot be told, as in protocols that do not say what matters; then no answer is used twice.
         """
         return None
+
+    def other_models(self, request: Request) -> tuple[str, ...]:
+        """Models that the document names besides the one it asks for, and that a provider may have answer, too.
+
+        Fallbacks of the provider's own are such, and tools in which a second model is asked. Never raises.
+        """
+        return ()
 
     def portable(self, exchange: "Exchange", events: Iterable[Event]) -> list[Event]:
         """The events of an exchange's answer, made to say the same to the client of any other exchange.

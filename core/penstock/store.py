@@ -3,8 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import msgspec
 
@@ -50,16 +50,29 @@ class Take(NamedTuple):
 class Store(ABC):
     """What several exchanges, and perhaps several processes, share. Keys are strings; times are in seconds.
 
-    The value, the bucket and the leases of a key have nothing to do with each other. Every verb is atomic, `clear` is
-    not, and every verb raises StoreUnavailable when the store is away.
+    The value, the bucket and the leases of a key have nothing to do with each other. Every verb is atomic, `clear` and
+    `keys` are not, and every verb raises StoreUnavailable when the store is away.
+
+        seen = await self.store.add(f"seen {user}", 1, ttl=3600.0)
+        await self.store.set("limits", {"ann": 3})
+        limits = await self.store.get("limits", dict[str, int])  # a dict, or None
     """
 
     async def open(self) -> None:
         """Make ready. Raises ValueError if that can never work, StoreUnavailable if it may yet."""
 
+    @overload
+    async def get(self, key: str, type: type[T]) -> T | None: ...
+
+    @overload
+    async def get(self, key: str, type: Any) -> Any: ...
+
     @abstractmethod
     async def get(self, key: str, type: Any) -> Any:
-        """The value decoded as `type`, or None when there is none or it has expired."""
+        """The value decoded as `type`, or None when there is none or it has expired.
+
+        A `type` that is no class, such as a union, is good at run time, but type checkers cannot tell what comes back.
+        """
 
     @abstractmethod
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
@@ -72,6 +85,13 @@ class Store(ABC):
     @abstractmethod
     async def clear(self, prefix: str) -> int:
         """As `delete` for every key that begins with `prefix`. Returns how many values there were."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """The keys with a value that begin with `prefix`, in no order, a page at a time: stop when there are enough.
+
+        What changes meanwhile may be missing, or be there twice.
+        """
 
     @abstractmethod
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
@@ -93,6 +113,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        """What each of these buckets holds now, below 0 when it is in debt. Nothing is taken, amounts do not matter."""
+
+    @abstractmethod
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         """Take or renew one of `limit` leases; False if others hold them all.
 
@@ -102,6 +126,10 @@ class Store(ABC):
     @abstractmethod
     async def release(self, key: str, holder: str) -> None:
         """Give a lease back; no error if it has ended."""
+
+    @abstractmethod
+    async def held(self, key: str) -> int:
+        """How many leases of a key are held now."""
 
     async def close(self) -> None:
         """Release connections, if there are any."""
@@ -126,6 +154,10 @@ class PrefixedStore(Store):
     async def clear(self, prefix: str) -> int:
         return await self._store.clear(self._prefix + prefix)
 
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        async for key in self._store.keys(self._prefix + prefix):
+            yield key.removeprefix(self._prefix)
+
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
         if not math.isfinite(amount):
             raise ValueError(f"cannot add {amount} to {key!r}")
@@ -139,6 +171,9 @@ class PrefixedStore(Store):
     async def settle(self, takes: Sequence[Take]) -> None:
         await self._store.settle(self._placed(takes))
 
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        return await self._store.levels(self._placed(takes))
+
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         if not 0 < ttl < math.inf:
             raise ValueError(f"a lease of {key!r} must end after some seconds, not {ttl}")
@@ -146,6 +181,9 @@ class PrefixedStore(Store):
 
     async def release(self, key: str, holder: str) -> None:
         await self._store.release(self._prefix + key, holder)
+
+    async def held(self, key: str) -> int:
+        return await self._store.held(self._prefix + key)
 
     def _placed(self, takes: Sequence[Take]) -> list[Take]:
         for take in takes:
@@ -180,7 +218,8 @@ class _Shelf(Generic[T]):
         return entry
 
     def put(self, key: str, value: T, expires: float, size: int = 1) -> None:
-        self.drop(key)
+        if (old := self._entries.pop(key, None)) is not None:
+            self._used -= old.size
         if size <= self._room:
             self._entries[key] = _Entry(value, expires, size)
             self._used += size
@@ -192,8 +231,11 @@ class _Shelf(Generic[T]):
         entry = self._entries.pop(key, None)
         self._used -= 0 if entry is None else entry.size
 
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self._entries if key.startswith(prefix)]
+
     def clear(self, prefix: str) -> int:
-        found = [key for key in self._entries if key.startswith(prefix)]
+        found = self.keys(prefix)
         count = sum(self.get(key) is not None for key in found)
         for key in found:
             self.drop(key)
@@ -201,12 +243,14 @@ class _Shelf(Generic[T]):
 
     def _look_around(self) -> None:
         """Look at two entries in passing, so that what has expired goes even if nobody asks for it."""
+        now = self._clock()
         for _ in range(2):
             key = next(self._round, None)
             if key is None:
                 self._round = iter(list(self._entries))
                 return
-            self.get(key)
+            if (entry := self._entries.get(key)) is not None and entry.expires <= now:
+                self.drop(key)
 
 
 class MemoryStore(Store):
@@ -243,6 +287,12 @@ class MemoryStore(Store):
         values, numbers, *_ = [shelf.clear(prefix) for shelf in self._shelves]
         return values + numbers
 
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        for shelf in (self._values, self._numbers):
+            for key in shelf.keys(prefix):
+                if shelf.get(key) is not None:
+                    yield key
+
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
         total, expires = float(amount), self._end(ttl)
         if (number := self._numbers.get(key)) is not None:
@@ -254,14 +304,20 @@ class MemoryStore(Store):
         return total
 
     async def take(self, takes: Sequence[Take]) -> float:
-        levels = [self._level(take) for take in takes]
+        now = self._clock()
+        levels = [self._level(take, now) for take in takes]
         wait = max(map(Take.wait, takes, levels), default=0.0)
         if not wait:
-            self._charge(takes, levels)
+            self._charge(takes, levels, now)
         return wait
 
     async def settle(self, takes: Sequence[Take]) -> None:
-        self._charge(takes, [self._level(take) for take in takes])
+        now = self._clock()
+        self._charge(takes, [self._level(take, now) for take in takes], now)
+
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        now = self._clock()
+        return [self._level(take, now) for take in takes]
 
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         now = self._clock()
@@ -280,18 +336,21 @@ class MemoryStore(Store):
             if not entry.value:
                 self._leases.drop(key)
 
+    async def held(self, key: str) -> int:
+        entry, now = self._leases.get(key), self._clock()
+        return 0 if entry is None else sum(end > now for end in entry.value.values())
+
     def _end(self, ttl: float | None) -> float:
         return math.inf if ttl is None else self._clock() + ttl
 
-    def _level(self, take: Take) -> float:
+    def _level(self, take: Take, now: float) -> float:
         entry = self._buckets.get(take.key)
         if entry is None:
             return take.capacity
         level, then = entry.value
-        return take.level(level, self._clock() - then)
+        return take.level(level, now - then)
 
-    def _charge(self, takes: Sequence[Take], levels: Sequence[float]) -> None:
-        now = self._clock()
+    def _charge(self, takes: Sequence[Take], levels: Sequence[float], now: float) -> None:
         for take, level in zip(takes, levels, strict=True):
             rest = take.rest(level)
             self._buckets.put(take.key, (rest, now), now + take.refill(rest))

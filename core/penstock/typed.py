@@ -6,7 +6,7 @@ import enum
 import re
 import types
 from collections import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import msgspec
 
 from penstock.document import Document
+from penstock.options import Secret
 from penstock.problems import Path, Problem, in_order, suggest
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ def convert(
     """
     if unreadable := document.spoiled.get(()):
         return None, [unreadable]
+    for secret in _secrets(type, value_path):
+        document.veil(secret)
     merged = data is not msgspec.UNSET
     value = data if merged else _at(document.data, value_path)
     walker = _Walker(dec_hook, noun)
@@ -81,6 +84,23 @@ def _blame(document: Document, fault: _Fault, scope: Path) -> Problem:
         return document.spoiled[fault.path]
     message = document.source.scrub(fault.message, scope)
     return document.source.problem(document.source.spot(fault.path, fault.at_key), message)
+
+
+def _secrets(kind: Any, path: Path, outer: tuple[Any, ...] = ()) -> Iterator[Path]:
+    """Where values of this type may hold secrets."""
+    for part in _parts(kind):
+        if part is Secret:
+            yield path
+        elif isinstance(part, type) and issubclass(part, msgspec.Struct) and part not in outer:
+            for field in msgspec.structs.fields(part):
+                yield from _secrets(field.type, (*path, field.encode_name), (*outer, part))
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """A type and all types that it is made of."""
+    yield kind
+    for part in get_args(kind):
+        yield from _parts(part)
 
 
 def _at(data: Any, path: Path) -> object:

@@ -1,17 +1,17 @@
 """Connections to upstreams: the only HTTP client. One pool per upstream, time limits per phase, proxies, CA bundle."""
 
 import asyncio
-import io
 import socket
 import ssl
 import urllib.request
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from penstock.deadlines import Deadlines
@@ -22,7 +22,7 @@ from penstock.reach import Reach
 
 _OPENED: ContextVar[list[socket.socket]] = ContextVar("opened")  # what the request under way has opened
 _DEFAULT_HEADERS = {"accept": "*/*", "content-type": "application/json", "user-agent": "penstock"}
-_LARGE_BODY = 1 << 20  # aiohttp warns about plain bytes beyond this
+_PIECE = 1 << 20  # bytes that are written at once; more would keep everybody else waiting
 _ANSWER_LIMIT = 64 << 20  # a body that is not streamed
 _SECRET = 8  # characters from which on a configured header may be one
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
@@ -36,7 +36,7 @@ class UpstreamAnswer:
         self._name = name
         self._deadlines = deadlines
         self.status = response.status
-        self.headers = {key.lower(): _printable(value) for key, value in response.headers.items()}
+        self.headers = {key.lower(): printable(value) for key, value in response.headers.items()}
 
     async def read(self, seconds: float) -> bytes:
         """What has arrived, b"" at the end. Raises UpstreamFailed, or TimeoutError, after which no byte is lost."""
@@ -71,6 +71,32 @@ class UpstreamAnswer:
         self._response.close()
 
 
+class _Body(aiohttp.Payload):
+    """A body that says when it leaves; what goes before it leaves with it. A large one leaves piece by piece."""
+
+    def __init__(self, body: bytes, leaves: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._body = body
+        self._leaves = leaves
+
+    @property
+    def size(self) -> int:
+        return len(self._body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self._leaves()
+        if self.size <= _PIECE:
+            await writer.write(self._body)
+            return
+        view = memoryview(self._body)
+        for begin in range(0, self.size, _PIECE):
+            await writer.write(view[begin : begin + _PIECE])
+            await asyncio.sleep(0)
+
+
 class Pool:
     """The connections to one upstream. Opened on first use."""
 
@@ -87,23 +113,32 @@ class Pool:
         self._proxy: dict[str, Any] = {}
         self._deadlines = Deadlines()
 
-    async def send(self, request: UpstreamRequest, credential: Mapping[str, str] | None = None) -> UpstreamAnswer:
+    async def send(
+        self,
+        request: UpstreamRequest,
+        credential: Mapping[str, str] | None = None,
+        leaves: Callable[[], None] = lambda: None,
+    ) -> UpstreamAnswer:
         """Send and wait for the headers. Raises UpstreamFailed, TimedOut.
 
-        `credential` are the headers with a client's own, for an upstream that is used `by_client`.
+        `credential` are the headers with a client's own, for an upstream that is used `by_client`. `leaves` is called
+        when there is a connection and the request is handed over to it.
 
         A kept connection that the upstream had just closed is no failure: the request goes out again on another.
         """
         try:
             with self._deadlines.within(self.limits.first_byte):
-                return UpstreamAnswer(await self._request(request, credential or {}), self._name, self._deadlines)
+                response = await self._request(request, credential or {}, leaves)
+                return UpstreamAnswer(response, self._name, self._deadlines)
         except TimeoutError as error:
             raise self._timed_out(error) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            what = "closed the connection without an answer" if _met(error) else "cannot be reached"
+            what = "closed the connection without an answer" if was_connected(error) else "cannot be reached"
             raise _failure(self._name, error, what) from error
 
-    async def _request(self, request: UpstreamRequest, credential: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _request(
+        self, request: UpstreamRequest, credential: Mapping[str, str], leaves: Callable[[], None]
+    ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         headers = {**_DEFAULT_HEADERS, **request.headers, **self._headers, **credential}
         while True:
@@ -113,13 +148,13 @@ class Pool:
                 return await session.request(
                     request.method,
                     URL(self._url + request.path, encoded=True),
-                    data=request.body if len(request.body) < _LARGE_BODY else io.BytesIO(request.body),
+                    data=_Body(request.body, leaves),
                     headers=headers,
                     allow_redirects=False,
                     **self._proxy,
                 )
             except (aiohttp.ClientError, OSError) as error:
-                if opened or not _met(error):
+                if opened or not was_connected(error):
                     raise
 
     def mask(self, text: str) -> str:
@@ -136,7 +171,7 @@ class Pool:
 
     def _open(self) -> aiohttp.ClientSession:
         secure = self._url.startswith("https:")
-        self._proxy = _proxy_for(self._url)
+        self._proxy = proxy_for(self._url)
         if not secure:  # without a tunnel the request itself tells the proxy who we are
             self._headers |= self._proxy.pop("proxy_headers", {})
         self._session = aiohttp.ClientSession(
@@ -158,7 +193,7 @@ class Pool:
         return TimedOut(f"upstream {self._name!r} did not answer within {self.limits.first_byte:g} s")
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
     """A header's value as text that can be sent and logged; bytes that are not UTF-8 come as lone surrogates."""
     return value.encode(errors="replace").decode()
 
@@ -171,7 +206,7 @@ def _new_socket(address: tuple[Any, ...]) -> socket.socket:
     return new
 
 
-def _met(error: Exception) -> bool:
+def was_connected(error: Exception) -> bool:
     """Whether there was a connection, which the upstream closed; a host that cannot be reached is another case."""
     return isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
 
@@ -184,21 +219,25 @@ def _credential(reach: Reach) -> dict[str, str]:
 
 
 def _failure(name: str, error: BaseException, what: str) -> GatewayError:
-    """The reason in plain words; addresses and certificates' details stay in the log."""
+    return UpstreamFailed(f"upstream {name!r} {reason(error, what)}", detail=f"{type(error).__name__}: {error}")
+
+
+def reason(error: BaseException, what: str) -> str:
+    """What a host did, in plain words, or else `what`; addresses and certificates' details stay in the log."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         what = "cannot be reached: its TLS certificate was not accepted (set SSL_CERT_FILE for a private CA)"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         what = "cannot be reached: its host name is unknown"
     elif isinstance(error, ConnectionRefusedError | aiohttp.ClientConnectorError):
         what = "cannot be reached: connection refused" if _refused(error) else what
-    return UpstreamFailed(f"upstream {name!r} {what}", detail=f"{type(error).__name__}: {error}")
+    return what
 
 
 def _refused(error: BaseException) -> bool:
     return isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
 
 
-def _proxy_for(url: str) -> dict[str, Any]:
+def proxy_for(url: str) -> dict[str, Any]:
     """The environment's proxy for this address, as aiohttp's arguments. (`trust_env` would also read ~/.netrc.)"""
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)

@@ -30,9 +30,11 @@ from penstock import (
     hookimpl,
 )
 from penstock.deadlines import Deadlines
-from penstock.engine import Course, Reply, Run, Timing
+from penstock.engine import Reply, Run
+from penstock.journey import Course, Timing
 from penstock.plan import Step, compile_plan
 from penstock.reach import Limits, Reach
+from penstock.tally import Tally
 from penstock.testing import PATIENCE
 from penstock.upstream import Pool
 from tests.core.lines import Lines, NoQuirks
@@ -86,6 +88,11 @@ class Witness(Plugin):
     @hookimpl
     def on_complete(self, exchange: Exchange) -> Any:
         return self.note("on_complete", exchange)
+
+
+def replies(response: Response) -> dict[str, Any]:
+    """A step that answers by itself."""
+    return {"on_request": lambda _: response}
 
 
 class Render(Plugin):
@@ -207,7 +214,9 @@ async def along(
     pools = {name: Pool(made[name], reach(url, limits)) for name, url in (upstreams or {}).items()}
     plans = {name: compile_plan(_numbered(own)) for name, own in (teams or {}).items()}
     deadlines = Deadlines()
-    lane = Lane(Course(compile_plan(_numbered(steps)), plans, pools, timing or Timing(), deadlines), made, Lines())
+    lane = Lane(
+        Course(compile_plan(_numbered(steps)), plans, pools, timing or Timing(), deadlines, Tally()), made, Lines()
+    )
     try:
         yield lane
     finally:

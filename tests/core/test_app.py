@@ -61,7 +61,7 @@ class Who(Plugin):
     def identify(self, asked):
         if asked.headers.get("x-stranger"):
             raise Unauthenticated(f"no stranger at {asked.path}")
-        return Principal(user=self.name)
+        return Principal(user=self.name) if self.name else None
 
     @hookimpl
     def on_request(self, exchange):
@@ -199,6 +199,7 @@ async def test_where_clients_say_who_they_are_an_endpoint_is_not_even_asked_by_o
         ("who: {silent: true}, desk, ", "cannot say who is asking here"),
         ("who, who: {silent: true}\n  id: second, desk, ", "cannot say who is asking here"),
         ("who, who: {name: bob}\n  id: second, desk, ", "disagree about who is asking"),
+        ('who: {name: ""}, desk, ', "did not say who is asking"),
     ],
 )
 async def test_an_endpoint_is_closed_unless_every_login_says_who_is_asking(

@@ -40,6 +40,17 @@ def test_so_is_a_package_with_modules_of_its_own(folder: Path) -> None:
     assert repr(Catalogue(folder).plugin("acme_guard").plugin()) == "Acme(words='no')"
 
 
+def test_the_code_of_a_plugin_stays_for_as_long_as_a_catalogue_uses_it(folder: Path) -> None:
+    write(folder, {"acme/__init__.py": GUARD.replace('"""Guard."""', "from . import rules"), "acme/rules.py": ""})
+    first, second = Catalogue(folder), Catalogue(folder)
+    module = first.plugin("acme").plugin.__module__
+    assert second.plugin("acme").plugin.__module__ == module
+    first.forget([second])
+    assert {module, f"{module}.rules"} <= set(sys.modules)
+    second.forget([first])
+    assert not {module, f"{module}.rules"} & set(sys.modules)
+
+
 def test_an_installed_plugin_is_found_by_its_entry_point() -> None:
     found = Catalogue(None).plugin("models")
     assert found.plugin.__module__ == "penstock_models"
@@ -111,7 +122,7 @@ OPTIONS = {
     "place: Path | None = None": "type <class 'pathlib.Path'> is not supported",
     "place: 'Nowhere' = None": "name 'Nowhere' is not defined",
     "place: str | Secret = ''": "Type unions containing a custom type may not contain any additional types",
-    "place: Secret = Secret('x')": "Encoding objects of type Secret is unsupported",
+    "place: Secret = Secret('x')": "a Secret as a default would be in the source; write `Secret | None = None`",
 }
 
 

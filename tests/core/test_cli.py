@@ -91,6 +91,27 @@ def test_check_looks_into_the_folder_pipelines_unless_told_otherwise(
     assert (nowhere.exit_code, nowhere.stderr.splitlines()[0]) == (1, "nowhere:1:1: no such file or folder")
 
 
+LIMITED = "plugins:\n- who\n- limits: {requests_per_day: 5}\nteams:\n  a: {limits: {requests_per_day: 9}}\n"
+
+
+def test_check_warns_of_limits_that_each_worker_counts_apart(tmp_path: Path) -> None:
+    files = {"pipelines/a.yaml": LIMITED, "pipelines/gateway.yaml": "workers: 4\n"}
+    result = run(tmp_path, files, "check")
+    assert (result.exit_code, below(tmp_path, result.stdout)) == (0, "pipelines/a.yaml: ok, 2 steps, 1 teams, at /a\n")
+    assert below(tmp_path, result.stderr).splitlines() == [
+        "pipelines/a.yaml:3:3: warning: 'limits' counts in each of 4 workers apart, which have nothing but their own "
+        "memory: give them a store in gateway.yaml, such as `store: sqlite:state.db`",
+        "  - limits: {requests_per_day: 5}",
+        "    ^",
+    ]
+
+
+@pytest.mark.parametrize("shared", ["workers: 1\n", "workers: 4\nstore: sqlite:state.db\n"])
+def test_check_does_not_warn_of_what_is_counted_together(tmp_path: Path, shared: str) -> None:
+    files = {"pipelines/a.yaml": LIMITED, "pipelines/gateway.yaml": shared}
+    assert run(tmp_path, files, "check").stderr == ""
+
+
 # ---------------------------------------------------------------- explain
 
 
@@ -110,7 +131,7 @@ def test_explain_shows_the_order_per_hook_and_team(tmp_path: Path) -> None:
 
 def test_explain_of_one_team(tmp_path: Path) -> None:
     result = run(tmp_path, {"pipelines/team.yaml": TEAM}, "explain", "--team", "interns")
-    assert [line for line in result.stdout.splitlines() if ":" in line] == [
+    assert [line for line in result.stdout.splitlines() if line.startswith(("everyone", "team"))] == [
         "team interns: who > (meter off) > knobs > models > translation"
     ]
 
@@ -126,7 +147,38 @@ def test_explain_shows_who_hears_which_event(tmp_path: Path) -> None:
         "  on_complete  below, hears",
         "  on_event     Text       below, hears",
         "  on_event     Usage      below, hears",
+        "  if broken    fail: hears, below",
     ]
+
+
+def test_explain_shows_the_words_beside_a_step(tmp_path: Path) -> None:
+    text = (
+        "plugins:\n- logging: {}\n  when: {model: 'small-*', not: {header: {x-test: ['1', '2']}}}\n"
+        "- who: {}\n  on_error: deny\n  circuit: {pause: 1m}\n- translation: {}\n  on_error: fail\n"
+    )
+    lines = run(tmp_path, {"pipelines/a.yaml": text}, "explain").stdout.splitlines()
+    assert lines[lines.index("  if broken    fail: translation") :] == [
+        "  if broken    fail: translation",
+        "  if broken    skip: logging",
+        "  if broken    deny: who",
+        "  when         logging: model small-*, not header x-test 1 or 2",
+        "  circuit      who: 5 failures in a row, then a pause of 60 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--model", "x"), "--model is for --time"),
+        (("--time", "--key", "x", "--team", "interns"), "give --team or --key"),
+    ],
+    ids=["model", "team and key"],
+)
+def test_explain_refuses_options_that_do_not_go_together(
+    tmp_path: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    result = run(tmp_path, {"pipelines/team.yaml": TEAM}, "explain", *options)
+    assert (result.exit_code, complaint in result.stderr) == (2, True)
 
 
 def test_explain_of_nobody_and_of_nonsense(tmp_path: Path) -> None:
@@ -174,6 +226,10 @@ def test_the_schema_knows_installed_and_local_plugins(tmp_path: Path) -> None:
         ["exact", "loose"],
     )
     assert "key" in schema["$defs"]["UpstreamFile"]["properties"]
+    words = steps[0]["properties"]
+    assert list(words)[1:] == ["id", "enabled", "when", "on_error", "timeout", "circuit"]
+    assert words["on_error"]["anyOf"][0]["enum"] == ["deny", "fail", "skip"]
+    assert set(schema["$defs"]["When"]["properties"]) == {"header", "model", "team", "kind", "operation", "not"}
 
 
 # ---------------------------------------------------------------- the program itself

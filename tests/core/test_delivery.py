@@ -27,7 +27,7 @@ from penstock import (
     hookimpl,
 )
 from penstock.delivery import Delivery
-from penstock.plan import Step, compile_plan
+from penstock.plan import Call, Step, Upward, compile_plan
 from penstock.sources import SILENCE, Source
 from tests.core.lane import answer
 from tests.core.lines import Lines, LinesEncoder, line, spaced
@@ -71,6 +71,10 @@ def exchange() -> Exchange:
     )
 
 
+def broke(call: Call, error: Exception) -> Upward:
+    raise Internal(f"{call.step} made the mistake {error!r}")
+
+
 def delivery(*steps: Plugin, relay: bool = False, of: Exchange | None = None) -> Delivery:
     """What carries an answer from below all steps, which are called s0, s1 ... from above."""
     plan = compile_plan([Step(number, f"s{number}", step) for number, step in enumerate(steps)])
@@ -80,7 +84,7 @@ def delivery(*steps: Plugin, relay: bool = False, of: Exchange | None = None) ->
         relay=relay,
         sees_deltas=True,
         clock=lambda: 7.0,
-        blame=lambda step, error: Internal(f"{step} made the mistake {error!r}"),
+        broke=broke,
     )
 
 
@@ -174,6 +178,26 @@ def test_a_mistake_in_a_step_is_told_with_its_name() -> None:
         delivered(Hears(), HearsText(makes=fails))
 
 
+def test_a_step_that_may_break_hears_no_more_and_loses_nothing() -> None:
+    """Those above it hear what it should have heard, and what comes later."""
+    above, heard = HearsText(), []
+
+    def fails(event: Event) -> tuple[Event, object]:
+        heard.append(event)
+        return (event, "no event") if len(heard) == 2 else (event, event)
+
+    plan = compile_plan([Step(0, "s0", above), Step(1, "s1", HearsText(makes=fails))])
+
+    def without(call: Call, _: Exception) -> Upward:
+        return plan.without(frozenset({call.step})).upward(2)
+
+    carries = Delivery(exchange(), plan.upward(2), relay=True, sees_deltas=True, clock=lambda: 7.0, broke=without)
+    leaving = carries.encode(pieces(answer("a", "b", "c", "d")), Lines().encoder(exchange()))
+    assert texts(heard) == ["a", "b"]
+    assert texts(above.heard) == ["a", "a", "b", "c", "d"]
+    assert leaving.endswith(b"".join(map(spaced, answer("a", "b", "c", "d")[3:])))
+
+
 def test_a_mistake_in_a_generator_is_found_too() -> None:
     def fails(event: Event) -> Iterator[Event]:
         yield event
@@ -257,6 +281,18 @@ def test_the_exchange_learns_what_was_served() -> None:
     assert (of.served_model, of.usage, of.stop_reason) == ("m", Usage(input=3, output=9), "max_tokens")
     assert of.first_event == 7.0
     assert carries.complete
+
+
+@pytest.mark.parametrize(
+    ("told", "noted"), [(10**400, 10**9), (10**9 + 1, 10**9), (-5, 0), (10**9, 10**9), (0, 0)], ids=str
+)
+def test_counts_that_cannot_be_are_not_believed(told: int, noted: int) -> None:
+    of = exchange()
+    carries = delivery(of=of)
+    carries.events(pieces([Start(usage=Usage(input=told))]))
+    assert of.usage == Usage(input=noted)
+    carries.events(pieces([Usage(output=told, cache_read=7, searches=told, mode="fast")]))
+    assert of.usage == Usage(output=noted, cache_read=7, searches=noted, mode="fast")
 
 
 def test_a_model_without_a_name_leaves_the_one_that_is_known() -> None:

@@ -429,7 +429,9 @@ async def test_two_pipelines_have_their_own_routes(place: Place) -> None:
     endpoints = place.host.current.endpoints
     assert {path: endpoint["GET"].pipeline.name for path, endpoint in endpoints.items()} == {
         "/a/-/usage": "a",
+        "/a/-/stats": "a",
         "/-/usage": "b",
+        "/-/stats": "b",
     }
 
 

@@ -27,6 +27,20 @@ class User(Plugin):
     uses = frozenset({"principal"})
 '''
 
+FUSSY = '''
+"""Says by its options what it needs and provides."""
+from penstock import Plugin
+
+class Fussy(Plugin):
+    """Needs and provides what it is told to."""
+    needs: list[str] = []
+    gives: list[str] = []
+
+    def __post_init__(self) -> None:
+        self.requires = frozenset(self.needs)
+        self.provides = frozenset(self.gives)
+'''
+
 # A pipeline, and the problems of its order.
 ORDERS = {
     "the provider stands below": (
@@ -36,6 +50,14 @@ ORDERS = {
     "the provider of what may be missing stands below": (
         "plugins: [knobs, user, who]\n",
         ["1:18: 'user' needs the principal, which 'who' provides further down: move it up"],
+    ),
+    "a step needs by its options what another provides by its own": (
+        "plugins:\n- fussy: {needs: [prices]}\n- fussy: {gives: [prices]}\n  id: other\n",
+        ["2:3: 'fussy' needs the prices, which 'other' provides further down: move it up"],
+    ),
+    "a team's options need it": (
+        "plugins:\n- who\n- fussy\nteams:\n  a: {fussy: {needs: [prices]}}\n",
+        ["3:3: 'fussy' needs the prices, which no step provides; 'prices' above it would"],
     ),
     "nobody provides it": (
         "plugins: [meter, goal]\n",
@@ -56,6 +78,31 @@ ORDERS = {
         "plugins:\n- who\n- penstock_models:Models\n- goal\nteams:\n  a: {'penstock_models:Models': false}\n",
         ["4:3: 'goal' needs the targets, which 'penstock_models:Models' would provide, but that is off"],
     ),
+    "a team is asked for above whoever knows it": (
+        "plugins:\n- knobs: {}\n  when: {team: a}\n- who\n- knobs: {}\n  id: below\n  when: {not: {team: a}}\n",
+        ["3:10: 'knobs' needs the principal, which 'who' provides further down: move it up"],
+    ),
+    "a team is asked for and nobody knows it": (
+        "plugins:\n- knobs: {}\n  when: {not: {team: a}}\n",
+        ["3:16: 'knobs' needs the principal, which no step provides; 'auth' above it would"],
+    ),
+    "whoever says who is asking could be left out": (
+        "plugins:\n- who: {}\n  when: {model: a}\n- who: {}\n  id: other\n  on_error: skip\n",
+        [
+            "3:3: 'who' says who is asking, and no exchange goes on without that: take `when` away",
+            "6:3: 'other' says who is asking, and no exchange goes on without that: say `on_error: fail` or"
+            " `on_error: deny`",
+        ],
+    ),
+    "what others need could be left out": (
+        "plugins:\n- penstock_models:Models: {}\n  id: models\n  when: {model: a}\n- goal\n"
+        "- penstock_models:Models: {}\n  id: sure\n  enabled: false\n",
+        ["5:3: 'goal' needs the targets, which 'models' provides to some exchanges only: take `when` away"],
+    ),
+    "a time limit where nothing can be interrupted": (
+        "plugins:\n- who: {}\n  timeout: 5s\n",
+        ["3:3: no hook of 'who' is an `async def`, and only those can be interrupted"],
+    ),
     "teams without anybody who says which": (
         "plugins: [knobs]\nteams: {a: {knobs: false}}\n",
         ["2:1: teams need a step that says who is asking, such as 'auth'"],
@@ -75,7 +122,7 @@ ORDERS = {
 @pytest.mark.parametrize("name", ORDERS)
 def test_an_order_that_cannot_work_is_refused(tmp_path: Path, name: str) -> None:
     text, problems = ORDERS[name]
-    files = {"pipelines/a.yaml": text, "plugins/goal.py": GOAL, "plugins/user.py": USER}
+    files = {"pipelines/a.yaml": text, "plugins/goal.py": GOAL, "plugins/user.py": USER, "plugins/fussy.py": FUSSY}
     assert mistakes(tmp_path, files) == [f"pipelines/a.yaml:{problem}" for problem in problems]
 
 
@@ -91,6 +138,7 @@ BROKEN = {
     "    @hookimpl\n    def on_request(self, exchnge): ...": "on_request has no argument 'exchnge'",
     "    def on_request(self, exchange): ...": "plugins/broken.py:4: on_request is not marked with @hookimpl",
     "    @hookimpl\n    def on_event(self, event: 'Txt'): ...": "on_event: name 'Txt' is not defined",
+    "    if_broken = 'ignore'": "Broken: if_broken is 'ignore'; there are: fail, skip, deny",
     "    requires = frozenset({'principle'})": "Broken provides or requires 'principle'; there are: principal, targets",
 }
 

@@ -46,7 +46,8 @@ MISTAKES = {
             "3:3: a step is a plugin's name, or a mapping of the name to its options",
             "4:3: a step is a plugin's name, or a mapping of the name to its options",
             "5:3: a step names one plugin; the plugin's name is missing; found: id",
-            "6:3: a step names one plugin; only `id` and `enabled` may stand beside it; found: knobs, who",
+            "6:3: a step names one plugin; only id, enabled, when, on_error, timeout, circuit may stand beside it;"
+            " found: knobs, who",
         ],
     ),
     "options that are no options": (
@@ -59,6 +60,52 @@ MISTAKES = {
     "the words beside a plugin": (
         "plugins:\n- knobs:\n  id: a b\n  enabled: maybe\n",
         ["4:7: an id holds letters, digits, '-', '_' and '.'", "5:12: enabled must be true or false"],
+    ),
+    "a misspelled word beside a plugin": (
+        "plugins:\n- knobs:\n  tiemout: 5s\n",
+        [
+            "3:3: a step names one plugin; only id, enabled, when, on_error, timeout, circuit may stand beside it;"
+            " did you mean 'timeout'?; found: knobs, tiemout"
+        ],
+    ),
+    "words beside a plugin that say nothing": (
+        "plugins:\n- who:\n  on_error: ignore\n  timeout: soon\n  circuit: {failures: 0, pause: 0, pauze: 1}\n",
+        [
+            "4:13: 'ignore' is not one of fail, skip, deny",
+            "5:12: expected a duration such as 30s, 10m or 1h30m, got 'soon'",
+            "6:23: expected int >= 1",
+            "6:36: unknown word 'pauze'; did you mean 'pause'?",
+        ],
+    ),
+    "times that are none": (
+        "plugins:\n- who:\n  timeout: 0\n- knobs:\n  circuit: {pause: 0s}\n",
+        ["3:3: `timeout` must be longer than 0", "6:12: `pause` must be longer than 0"],
+    ),
+    "conditions that say nothing": (
+        "plugins:\n- who\n- knobs:\n  when: {}\n- knobs:\n  id: b\n  when: claude\n- knobs:\n  id: c\n  when:\n"
+        "    modle: a\n    kind: [main, tittle]\n    operation: generat\n    header: {x-a: true}\n    model: []\n"
+        "    not: {team: 5, kin: main}\n",
+        [
+            "5:9: name at least one condition, such as `model: small-*`",
+            "8:9: expected mapping or null, got str",
+            "12:5: unknown word 'modle'; did you mean 'model'?",
+            "13:18: 'tittle' is not one of main, title, topic, warmup, command, suggestion, classifier, search,"
+            " compaction, auxiliary; did you mean 'title'?",
+            "14:16: 'generat' is not one of generate, count_tokens, list_models; did you mean 'generate'?",
+            "15:19: expected a text, or a list of texts; quote what is read as something else",
+            "16:12: expected a text, or a list of texts; quote what is read as something else",
+            "17:17: expected a text, or a list of texts; quote what is read as something else",
+            "17:20: unknown word 'kin'; did you mean 'kind'?",
+        ],
+    ),
+    "words of the step among the options": (
+        "plugins:\n- who\n- meter\n- knobs: {ttl: 1m, timeout: 5s, sise: 1}\n"
+        "teams:\n  a: {meter: {when: {model: a}}}\n",
+        [
+            "5:20: 'timeout' is no option: it stands beside the plugin's name, for all teams alike",
+            "5:33: unknown option 'sise'; did you mean 'size'?",
+            "7:15: 'when' is no option: it stands beside the plugin's name, for all teams alike",
+        ],
     ),
     "a plugin twice": (
         "plugins:\n- knobs\n- knobs: {ttl: 1m}\n",

@@ -53,6 +53,23 @@ def test_an_answer_meets_only_the_steps_above_it() -> None:
     assert compiled.upward(1, frozenset({"s0"})).wanted == frozenset()
 
 
+def test_a_plan_without_some_of_its_steps_keeps_everybodys_place() -> None:
+    compiled = plan(Both(), Everything(), Both())
+    without = compiled.without(frozenset({"s1", "s2"}))
+    assert [call.step for call in without.on_request] == ["s0"]
+    assert [call.step for call in without.upward(3).events[Text]] == ["s0"]
+    assert without is compiled.without(frozenset({"s2", "s1"}))
+    assert compiled.without(frozenset()) is compiled
+
+
+def test_what_clients_can_leave_out_of_a_plan_is_not_kept_without_bound() -> None:
+    compiled = plan(*(Both() for _ in range(9)))
+    made = [compiled.without(frozenset(f"s{bit}" for bit in range(9) if mask >> bit & 1)) for mask in range(1, 512)]
+    again = [compiled.without(frozenset(f"s{bit}" for bit in range(9) if mask >> bit & 1)) for mask in range(1, 512)]
+    assert sum(a is b for a, b in zip(made, again, strict=True)) <= 64
+    assert [len(one.on_request) for one in made] == [len(one.on_request) for one in again]
+
+
 def test_annotations_say_which_events_a_step_hears() -> None:
     assert plan(Both()).upward(1).wanted == {Text, Usage}
     assert Finish in plan(Everything()).upward(1).wanted

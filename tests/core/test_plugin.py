@@ -75,5 +75,5 @@ def test_editors_learn_what_a_plugin_does_and_takes() -> None:
 
 def test_what_a_plugin_may_ask_of_the_gateway() -> None:
     assert Gateway.__abstractmethods__ == {
-        *("serve_protocol", "add_route", "identify_by", "read_file", "database", "watch", "spawn"),
+        *("serve_protocol", "add_route", "identify_by", "price_by", "read_file", "database", "http", "watch", "spawn"),
     }

@@ -54,6 +54,7 @@ def test_a_client_protocol_need_not_know_what_matters_to_an_answer() -> None:
     request = Lines().read(b'{"model":"m"}', {})
     assert Lines().fingerprint(request, {}) is None
     assert Lines().kind(request, {}) == "main"
+    assert Lines().other_models(request) == ()
 
 
 def test_what_a_protocol_does_unless_it_says_otherwise() -> None:

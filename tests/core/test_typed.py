@@ -11,6 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from penstock import Secret
+from penstock.options import decode_hook
 from penstock.problems import ConfigError
 from penstock.typed import convert
 from tests.core.documents import parse, told
@@ -194,6 +196,29 @@ def test_merged_data_is_placed_as_well_as_the_document_knows() -> None:
         "2:5: unknown option 'tries'; allowed: attempts, wait",
         "2:23: expected int, got str",
     ]
+
+
+class Door(msgspec.Struct, forbid_unknown_fields=True):
+    """Has a secret under a name that does not look like it."""
+
+    where: Secret
+
+
+class Login(Door, forbid_unknown_fields=True):
+    """Has more of them, deeper inside."""
+
+    spare: list[Secret] = []
+    inner: Door | None = None
+
+
+def test_values_of_a_secret_type_are_never_shown() -> None:
+    text = "box: {where: hush1, spare: [hush2, {a: hush3}], inner: {where: [hush4]}, size: 5, mode: shown}"
+    document = parse(text)
+    value, problems = convert(document, ("box",), Login, decode_hook())
+    assert value is None
+    assert len(problems) >= 3
+    assert all("size: 5, mode: shown" in problem.source for problem in problems)
+    assert "hush" not in str(ConfigError(problems))
 
 
 def test_the_noun_is_the_callers() -> None:

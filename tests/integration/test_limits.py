@@ -24,6 +24,7 @@ from penstock.testing import (
 )
 from penstock_auth.keys import hash_of, new_key
 from tests.integration.talk import ask, log_lines, opened, prompt, until
+from tests.plugins.crowd import eventually
 from tests.plugins.redis_server import BINARY, RedisServer
 
 ANN, BEN, EVE = new_key(), new_key(), new_key()
@@ -156,6 +157,34 @@ async def test_a_client_that_leaves_makes_room_for_the_next(gateway: MakeGateway
             async with opened(gate.url, prompt(stream=True), headers=bearer(BEN)) as other:
                 assert other.status == 200
         await log_lines(gate, 4 * (round_ + 1))
+
+
+async def used_up(url: str, key: str) -> bool:
+    """Whether a key has no request left, as the step itself says."""
+    said = await ask(url, method="GET", path="/-/limits", headers=bearer(key))
+    return bool(said.json()["limits"][0]["left"] == 0)
+
+
+async def test_who_leaves_before_the_upstream_was_asked_has_used_nothing(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    """The upstream takes one call at a time, so that others wait with a request that is ready to go."""
+    pipeline = team("requests_per_day: 2").replace("key: upstream-key", "key: upstream-key, max_connections: 1")
+    gate = await gateway(pipeline, url=upstream.url, files=FILES)
+    upstream.answers(hanging())
+    async with opened(gate.url, prompt(stream=True), headers=bearer(ANN)) as first:
+        assert first.status == 200
+        waiting = [asyncio.ensure_future(ask(gate.url, prompt(), headers=bearer(BEN))) for _ in range(2)]
+        await eventually(lambda: used_up(gate.url, BEN))  # they have been let in
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        await log_lines(gate, 2)
+    await log_lines(gate, 3)
+    assert len(upstream.calls) == 1
+    upstream.always(messages.whole("hello"))
+    assert await statuses(gate.url, BEN, 3) == [200, 200, 429]
+    assert await statuses(gate.url, ANN, 2) == [200, 429]
 
 
 async def test_the_lease_ends_with_the_stream_however_it_ends(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:

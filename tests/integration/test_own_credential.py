@@ -99,7 +99,7 @@ async def test_beside_a_key_of_the_gateway_only_the_clients_own_leaves(
     assert MINE not in told
 
 
-@pytest.mark.parametrize("second", ["", OURS, OFF, "pk-that-was-withdrawn"])
+@pytest.mark.parametrize("second", ["", OURS, OFF, "pk-that-was-withdrawn"], ids=["none", "ours", "off", "withdrawn"])
 async def test_a_key_of_the_gateway_good_or_not_never_leaves(
     gateway: MakeGateway, make_upstream: MakeUpstream, upstream: ScriptedUpstream, second: str
 ) -> None:

@@ -48,6 +48,16 @@ async def test_two_workers_share_one_address(gateway_process: MakeProcess, upstr
     assert await gate.ends() == 0
 
 
+async def test_several_workers_warn_of_what_each_counts_apart(
+    gateway_process: MakeProcess, upstream: ScriptedUpstream
+) -> None:
+    limited = RELAY.replace("plugins:\n", "plugins:\n  - limits: {requests_per_day: 5}\n")
+    gate = await gateway_process(limited, "--workers", "2", url=upstream.url)
+    gate.process.send_signal(signal.SIGTERM)
+    assert await gate.ends() == 0
+    assert gate.output.count("warning: 'limits' counts in each of 2 workers apart") == 1
+
+
 async def test_no_key_is_ever_printed(gateway_process: MakeProcess, upstream: ScriptedUpstream) -> None:
     upstream.answers(messages.error(401, "authentication_error", "no such key: my-upstream-key"))
     pipeline = RELAY.replace("key: upstream-key", 'key: "${THE_KEY}"').replace("log.jsonl", "stderr")

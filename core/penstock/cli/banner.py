@@ -7,6 +7,7 @@ from penstock.exchange import Exchange, ModelInfo
 from penstock.gateway import Endpoint, Host
 from penstock.pipeline import Pipeline
 from penstock.request import Prompt, Request
+from penstock.tally import Tally
 
 _SHOWN = 12  # models; the list endpoint has the rest
 
@@ -14,6 +15,8 @@ _SHOWN = 12  # models; the list endpoint has the rest
 async def banner(host: Host, address: str) -> list[str]:
     """The lines, for every pipeline of the current generation. Names of variables only, never a key."""
     lines = [f"penstock serves at {address}"]
+    if any(pipeline.timers.debug for pipeline in host.current.pipelines):
+        lines.append("debug is ON: clients are told which steps and upstreams took how long")
     for pipeline in host.current.pipelines:
         lines += ["", f"pipeline {pipeline.name} at {address}{pipeline.path}"]
         lines += _providers(pipeline)
@@ -83,7 +86,8 @@ async def _offered(host: Host, pipeline: Pipeline) -> list[ModelInfo]:
         started=host.clock(),
     )
     host.current.enter()
-    run = Run(exchange, pipeline.course, host.spawn, host.clock, host.current.leave)
+    course = pipeline.course._replace(tally=Tally())  # what the gateway itself asks is no request
+    run = Run(exchange, course, host.spawn, host.clock, host.current.leave)
     try:
         await run.reply()
     finally:

@@ -1,18 +1,20 @@
 """What `check`, `explain` and `plugins` show of a configuration, without starting it."""
 
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
-from penstock.catalogue import Catalogue, CatalogueError
+from penstock.catalogue import MEMORY, Catalogue, CatalogueError
 from penstock.config import load, plugin_folder
 from penstock.gateway import compile_all
 from penstock.pipeline import Pipeline
 from penstock.plan import HOOKS, Plan
-from penstock.problems import ConfigError
+from penstock.plugin import IfBroken
+from penstock.problems import ConfigError, Problem, in_order
 from penstock.store import MemoryStore
 
 
@@ -23,6 +25,21 @@ def compiled(place: Path, env: Mapping[str, str]) -> list[Pipeline]:
     if problems:
         raise ConfigError(problems)
     return pipelines
+
+
+def doubts(pipelines: Iterable[Pipeline], workers: int) -> list[Problem]:
+    """What can be served and is most likely not meant: steps that count, where so many workers have a store each."""
+    return in_order(
+        pipeline.file.document.problem(
+            pipeline.file.steps[step.position].at,
+            f"warning: {step.id!r} counts in each of {workers} workers apart, which have nothing but their own memory:"
+            " give them a store in gateway.yaml, such as `store: sqlite:state.db`",
+        )
+        for pipeline in pipelines
+        if workers > 1 and pipeline.file.gateway.store in MEMORY
+        for step in pipeline.instances
+        if step.plugin.shared_store
+    )
 
 
 def explained(pipeline: Pipeline, team: str | None) -> Iterator[str]:
@@ -50,6 +67,17 @@ def _plan_lines(pipeline: Pipeline, who: str, plan: Plan) -> Iterator[str]:
             yield f"  {hook:<12} {', '.join(call.step for call in calls)}"
     for kind, listeners in sorted(upward.events.items(), key=lambda item: item[0].__name__):
         yield f"  on_event     {kind.__name__:<10} {', '.join(call.step for call in listeners)}"
+    yield from _safety_lines(plan)
+
+
+def _safety_lines(plan: Plan) -> Iterator[str]:
+    """What happens if a step breaks, and the words beside the steps' names."""
+    for policy in get_args(IfBroken):
+        if steps := [step.id for step in plan.steps if step.if_broken == policy]:
+            yield f"  if broken    {policy}: {', '.join(steps)}"
+    for step in plan.steps:
+        if step.guard is not None:
+            yield from (f"  {word:<12} {step.id}: {said}" for word, said in step.guard.safety.told())
 
 
 def plugin_list(place: Path) -> Iterator[str]:
@@ -64,13 +92,18 @@ def plugin_list(place: Path) -> Iterator[str]:
         summary = (found.plugin.__doc__ or "").strip().partition("\n")[0]
         yield f"{name}  ({found.origin})  {summary}"
         for field in msgspec.structs.fields(found.plugin):
-            yield f"    {field.encode_name}: {_type_name(field.type)}{_default(field)}"
+            yield f"    {field.encode_name}: {_type_name(field.type)}{_default(field)}{_meaning(field.type)}"
 
 
 def _type_name(kind: Any) -> str:
-    return (
-        kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
-    )
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    name = plain.__name__ if isinstance(plain, type) and not get_args(plain) else str(plain)
+    return re.sub(r"\b(\w+\.)+(?=\w)", "", name)
+
+
+def _meaning(kind: Any) -> str:
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((f"  {note.description}" for note in notes if isinstance(note, msgspec.Meta) and note.description), "")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -10,6 +10,7 @@ from penstock.config import plugin_folder
 from penstock.options import schema_hook
 from penstock.plugin import Plugin
 from penstock.reach import UpstreamFile
+from penstock.safety import Safety
 
 
 def pipeline_schema(place: Path) -> str:
@@ -17,10 +18,12 @@ def pipeline_schema(place: Path) -> str:
     catalogue = Catalogue(plugin_folder(place))
     plugins = _plugins(catalogue)
     schemas, definitions = msgspec.json.schema_components(
-        [UpstreamFile, *plugins.values()], schema_hook=schema_hook, ref_template="#/$defs/{name}"
+        [UpstreamFile, Safety, *plugins.values()], schema_hook=schema_hook, ref_template="#/$defs/{name}"
     )
-    upstream, *options = schemas
-    step = {"anyOf": [{"enum": list(plugins)}, *map(_step, plugins, options)]}
+    upstream, _, *options = schemas
+    words = definitions.pop("Safety")["properties"]
+    steps = [_step(name, own, words) for name, own in zip(plugins, options, strict=True)]
+    step = {"anyOf": [{"enum": list(plugins)}, *steps]}
     return msgspec.json.format(msgspec.json.encode(_pipeline(upstream, step, definitions)), indent=2).decode()
 
 
@@ -34,13 +37,14 @@ def _plugins(catalogue: Catalogue) -> dict[str, type[Plugin]]:
     return found
 
 
-def _step(name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _step(name: str, options: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
             name: {"anyOf": [options, {"type": "null"}]},
             "id": {"type": "string"},
             "enabled": {"type": "boolean"},
+            **words,
         },
         "required": [name],
         "additionalProperties": False,

@@ -1,6 +1,7 @@
 """`penstock serve`: check the files, start the server, greet the newcomer."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -13,13 +14,15 @@ import click
 from penstock.app import make_app
 from penstock.bind import is_loopback
 from penstock.cli.banner import banner, brief
-from penstock.cli.describe import compiled
+from penstock.cli.describe import compiled, doubts
 from penstock.gateway import Host, open_to_all
 from penstock.listen import ServerError
 from penstock.problems import ConfigError
 from penstock.server import Application, ServerOptions, run
 
 ServeError = ServerError
+
+log = logging.getLogger("penstock")
 
 
 def serve_forever(
@@ -30,6 +33,7 @@ def serve_forever(
     cert: str | None,
     key: str | None,
     graceful_timeout: float | None,
+    debug: bool,
 ) -> None:
     """Serve until told to stop. Raises ConfigError before anything is opened, ServerError."""
     pipelines = compiled(place, env)
@@ -45,7 +49,7 @@ def serve_forever(
     public = not is_loopback(options.bind)
     if public and (problems := open_to_all(pipelines)):
         raise ConfigError(problems)
-    host = Host(place, env, public=public)
+    host = Host(place, env, public=public, debug=debug)
 
     async def application() -> Application:
         await host.start()
@@ -58,6 +62,8 @@ def serve_forever(
             host.spawn(_greet(host, addresses[0]), "banner")
         else:
             click.echo("\n".join(brief(pipelines, addresses[0], options.workers)))
+            for doubt in doubts(pipelines, options.workers):
+                log.warning("%s", doubt)
 
     run(options, application, ready)
 

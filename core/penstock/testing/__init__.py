@@ -1,165 +1,70 @@
-"""Fixtures for authors of plugins and protocols: a gateway on a real socket and a scripted upstream.
+"""The test kit for authors of plugins and protocols: a gateway on a real socket, and a scripted upstream behind it.
 
-    async def test_a_relayed_answer(gateway, upstream):
-        upstream.answers(messages.stream("hello"))
-        gate = await gateway(PIPELINE, url=upstream.url)
-        ...  # any client, pointed at gate.url
+    async def test_second_time_from_the_cache(pipeline, upstream):
+        upstream.answers("hello")
+        gate = pipeline("plugins: [{cache: {ttl: 1m}}]")
+        first, again = await gate.ask("hi"), await gate.ask("hi")
+        assert again.text == first.text == "hello"
+        assert len(upstream.calls) == 1
 
-`messages`, `chat`, `responses` and `contents` make answers in the four usual formats, `Reply` any other; the fixtures
-are at the end. They are asynchronous and need pytest-asyncio in its mode `auto`.
+The fixtures `pipeline`, `upstream`, `client`, `clock` and `playbook` come with the package (see `penstock.testing.
+fixtures`); they need pytest-asyncio in its mode `auto`. What is imported from here are types and the rest of the kit.
+`messages`, `chat`, `responses` and `contents` make answers in the four usual formats, `Reply` any other.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Protocol
-
-import pytest
-
 from penstock.testing import chat, contents, messages, responses
+from penstock.testing.answers import Answer, Failure, events_of
+from penstock.testing.client import Client, Opened
+from penstock.testing.clock import Clock
+from penstock.testing.cost import Costs, costs
+from penstock.testing.fixtures import MakeClient, MakeGateway, MakePipeline, MakePlaybook, MakeProcess, MakeUpstream
 from penstock.testing.gateway import GatewayProcess, Place, RunningGateway, clean_environment
 from penstock.testing.parts import Thought, ToolCall
+from penstock.testing.playbook import Playbook, Played
+from penstock.testing.recordings import Recorded, recorded, recorded_names
 from penstock.testing.reply import CUT, HANG, RESET, Reply, event_stream, html_reply, json_reply
 from penstock.testing.upstream import PATIENCE, Call, ScriptedUpstream
+from penstock.testing.validation import assert_valid_stream
 
 __all__ = [
     "CUT",
     "HANG",
     "PATIENCE",
     "RESET",
+    "Answer",
     "Call",
+    "Client",
+    "Clock",
+    "Costs",
+    "Failure",
     "GatewayProcess",
+    "MakeClient",
     "MakeGateway",
+    "MakePipeline",
+    "MakePlaybook",
     "MakeProcess",
     "MakeUpstream",
+    "Opened",
     "Place",
+    "Playbook",
+    "Played",
+    "Recorded",
     "Reply",
     "RunningGateway",
     "ScriptedUpstream",
     "Thought",
     "ToolCall",
+    "assert_valid_stream",
     "chat",
     "clean_environment",
     "contents",
+    "costs",
     "event_stream",
+    "events_of",
     "html_reply",
     "json_reply",
     "messages",
+    "recorded",
+    "recorded_names",
     "responses",
 ]
-
-
-class MakeUpstream(Protocol):
-    """`await make_upstream()`: one more scripted upstream."""
-
-    async def __call__(self) -> ScriptedUpstream: ...
-
-
-class MakeGateway(Protocol):
-    """`await gateway(pipeline, url=upstream.url)`: a gateway with that pipeline, served in this process.
-
-    `{word}` in the texts becomes the value of the keyword of that name. `files` are more files of the folder by
-    name, `gateway.yaml` among them; `env` is what `${VARIABLE}` finds. `name` is the pipeline's.
-    """
-
-    async def __call__(
-        self,
-        pipeline: str,
-        /,
-        *,
-        files: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        name: str = "test",
-        **values: str,
-    ) -> RunningGateway: ...
-
-
-class MakeProcess(Protocol):
-    """`await gateway_process(pipeline, url=upstream.url)`: the same as a process started with `penstock serve`.
-
-    `arguments` are further ones of the command; `env` is added to a clean environment.
-    """
-
-    async def __call__(
-        self,
-        pipeline: str,
-        /,
-        *arguments: str,
-        files: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        name: str = "test",
-        **values: str,
-    ) -> GatewayProcess: ...
-
-
-@pytest.fixture
-async def make_upstream() -> AsyncIterator[MakeUpstream]:
-    """A function that starts scripted upstreams."""
-    async with AsyncExitStack() as stack:
-
-        async def make() -> ScriptedUpstream:
-            upstream = ScriptedUpstream()
-            await upstream.start()
-            stack.push_async_callback(upstream.close)
-            return upstream
-
-        yield make
-
-
-@pytest.fixture
-async def upstream(make_upstream: MakeUpstream) -> ScriptedUpstream:
-    """One scripted upstream."""
-    return await make_upstream()
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[MakeGateway]:
-    """A function that starts gateways in this process; see MakeGateway."""
-    async with AsyncExitStack() as stack:
-
-        async def make(
-            pipeline: str,
-            /,
-            *,
-            files: Mapping[str, str] | None = None,
-            env: Mapping[str, str] | None = None,
-            name: str = "test",
-            **values: str,
-        ) -> RunningGateway:
-            place = _written(tmp_path, pipeline, files or {}, name, values)
-            running = RunningGateway(place, env or {})
-            await running.start()
-            stack.push_async_callback(running.close)
-            return running
-
-        yield make
-
-
-@pytest.fixture
-async def gateway_process(tmp_path: Path) -> AsyncIterator[MakeProcess]:
-    """A function that starts gateways as processes; see MakeProcess."""
-    async with AsyncExitStack() as stack:
-
-        async def make(
-            pipeline: str,
-            /,
-            *arguments: str,
-            files: Mapping[str, str] | None = None,
-            env: Mapping[str, str] | None = None,
-            name: str = "test",
-            **values: str,
-        ) -> GatewayProcess:
-            place = _written(tmp_path, pipeline, files or {}, name, values)
-            process = await GatewayProcess.start(place, arguments, clean_environment(**(env or {})))
-            stack.push_async_callback(process.close)
-            return process
-
-        yield make
-
-
-def _written(root: Path, pipeline: str, files: Mapping[str, str], name: str, values: Mapping[str, str]) -> Place:
-    place = Place(root, name, values)
-    place.write(pipeline)
-    for file, text in files.items():
-        place.write(text, file)
-    return place

@@ -4,16 +4,18 @@ import asyncio
 import os
 import re
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from penstock.testing.answers import Answer
+from penstock.testing.asking import Content
+from penstock.testing.client import Client
 from penstock.testing.upstream import PATIENCE
-
-if TYPE_CHECKING:
-    pass
+from penstock.testing.witness import Ledger, Witness
 
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|\[::1\]|localhost):\d+")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -31,28 +33,86 @@ class Place:
 
     def write(self, text: str, name: str = "") -> Path:
         """Write the pipeline's file, or another one by its name within the folder."""
-        for word, value in self._values.items():
-            text = text.replace("{" + word + "}", value)
         path = self.folder / name if name else self.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if path.is_symlink():  # of a project's plugin, which no test writes into
+            path.unlink()
+        path.write_text(self.filled(text))
         return path
+
+    def filled(self, text: str) -> str:
+        """A text with the values for their words."""
+        for word, value in self._values.items():
+            text = text.replace("{" + word + "}", value)
+        return text
 
 
 class RunningGateway:
-    """A gateway in this process. `host` holds its generations; `place` its files."""
+    """A gateway in this process. `host` holds its generations; `place` its files.
 
-    def __init__(self, place: Place, env: Mapping[str, str]) -> None:
+    It serves from `start` on, which `ask` and clients call if nobody has. `finish` makes a text that is given to
+    `reload` whole, as it made the first one.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        env: Mapping[str, str],
+        *,
+        clock: Callable[[], float] | None = None,
+        finish: Callable[[str], str] = str,
+    ) -> None:
         from penstock.gateway import Host  # here and below: pytest loads this module in every run
 
         self.place = place
         self.url = ""
+        self.ledger = Ledger()
         self.host: Host = Host(place.file, env)
+        self.host.clock = clock or self.host.clock
+        self._finish = finish
+        self._starting = asyncio.Lock()
         self._serving: asyncio.Task[None] | None = None
         self._stop: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
-        """Load the files and serve on a free port. Raises ConfigError."""
+        """Load the files and serve on a free port, unless that is done. Raises ConfigError."""
+        async with self._starting:
+            if self._serving is None:
+                await self._serve()
+
+    def client(self, protocol: str = "") -> Client:
+        """A client of one of the formats that the pipeline serves, by default the first."""
+        return Client(self, protocol)
+
+    async def ask(self, content: Content = "hi", /, **asked: Any) -> Answer:
+        """Ask as a client of the first format that the pipeline serves: see `Client.ask`, which names the keywords."""
+        return await self.client().ask(content, **asked)
+
+    def watch(self) -> None:
+        """For the client: have the witness of the current generation, if it has one, write into this ledger."""
+        for pipeline in self.host.current.pipelines:
+            for step in pipeline.instances:
+                if isinstance(step.plugin, Witness):
+                    step.plugin.ledger = self.ledger
+
+    async def reload(self, text: str = "") -> bool:
+        """Read the files again, the pipeline's from a new text if one is given; whether they are in use now."""
+        if text:
+            self.place.write(self._finish(text))
+        return await self.host.reload()
+
+    def drain(self) -> None:
+        """Begin a graceful stop, as SIGTERM does."""
+        self._stop()
+
+    async def close(self) -> None:
+        """Stop and wait for the end."""
+        self.host.clock = time.monotonic  # patience with what is still open needs time that passes
+        self.drain()
+        if self._serving is not None:
+            await self._serving
+
+    async def _serve(self) -> None:
         from penstock.app import make_app
         from penstock.listen import listen, url
         from penstock.server import ServerOptions, Stop, serve
@@ -65,22 +125,6 @@ class RunningGateway:
         self._serving = asyncio.get_running_loop().create_task(work)
         async with asyncio.timeout(PATIENCE):
             await ready.wait()
-
-    async def reload(self, text: str = "") -> bool:
-        """Read the files again, the pipeline's from a new text if one is given; whether they are in use now."""
-        if text:
-            self.place.write(text)
-        return await self.host.reload()
-
-    def drain(self) -> None:
-        """Begin a graceful stop, as SIGTERM does."""
-        self._stop()
-
-    async def close(self) -> None:
-        """Stop and wait for the end."""
-        self.drain()
-        if self._serving is not None:
-            await self._serving
 
 
 class GatewayProcess:

@@ -1,7 +1,7 @@
-"""Answers in the Messages format: `message_start`, blocks, `message_delta`, `message_stop`, or one whole message."""
+"""The Messages format: answers streamed or whole, errors, and requests."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.testing.parts import Part, Thought, ToolCall, pieces
@@ -10,6 +10,22 @@ from penstock.testing.reply import Reply, event_stream, json_reply
 PATH = "/v1/messages"
 
 _REQUEST_ID = {"request-id": "req_from_upstream"}
+
+
+def request(
+    content: str | Sequence[Mapping[str, Any]],
+    *,
+    model: str,
+    stream: bool,
+    system: str,
+    tools: Sequence[str | Mapping[str, Any]],
+    max_tokens: int,
+) -> dict[str, Any]:
+    """A request: `content` is what the user says, or the messages; a tool that is only named takes anything."""
+    turns = [{"role": "user", "content": content}] if isinstance(content, str) else list(content)
+    body = {"model": model, "max_tokens": max_tokens, "messages": turns, "stream": stream}
+    given = [_tool(tool) if isinstance(tool, str) else tool for tool in tools]
+    return body | ({"system": system} if system else {}) | ({"tools": given} if given else {})
 
 
 def stream(
@@ -56,6 +72,10 @@ def error(status: int, type: str, message: str, headers: Mapping[str, str] | Non
 def frame(event: Mapping[str, Any]) -> bytes:
     """One event of the stream."""
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def _tool(name: str) -> dict[str, Any]:
+    return {"name": name, "description": f"The tool {name}.", "input_schema": {"type": "object", "properties": {}}}
 
 
 def _message(model: str, id: str) -> dict[str, Any]:

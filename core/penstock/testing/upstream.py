@@ -1,7 +1,9 @@
 """A scripted upstream: a real HTTP/1.1 server on loopback that answers as a test tells it and remembers every request.
 
-    upstream.answers(messages.stream("hello"), messages.error(429, "rate_limit_error", "slow down"))
-    upstream.always(chat.stream("hello"))
+    upstream.answers("hello", [Thought("hm"), ToolCall("Read", {"path": "a"})])    # in the format that is asked
+    upstream.fails(Overloaded, 429)
+    upstream.answers(messages.stream("hello").at(b"event: message_delta", CUT))    # byte by byte
+    upstream.always("hello")
     call = await upstream.called(1)
     assert call.json()["model"] == "model-a"
 
@@ -15,9 +17,12 @@ import ssl
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 
+from penstock.testing import formats
+from penstock.testing.formats import Failing, Short
 from penstock.testing.reply import Act, Reply, Step, json_reply
 
 PATIENCE = 10.0
@@ -73,8 +78,8 @@ class Call:
             self._over.set()
 
 
-Script = Reply | Callable[[Call], Reply]
-"""An answer, or what makes one for a request."""
+Script = Reply | Callable[[Call], Reply] | Short
+"""An answer, what makes one for a request, or in short what it says: a text, or several parts."""
 
 
 class ScriptedUpstream:
@@ -93,12 +98,20 @@ class ScriptedUpstream:
     # ------------------------------------------------------------ the script
 
     def answers(self, *scripts: Script, path: str = "") -> None:
-        """Answer the next requests, one with each; with a `path`, the next requests of that path."""
+        """Answer the next requests, one with each; with a `path`, the next requests of that path.
+
+        A text, a Thought, a ToolCall or a list of them becomes an answer in the format in which it is asked, streamed
+        if the request says so.
+        """
         self._queues.setdefault(path, []).extend(scripts)
 
     def always(self, script: Script, path: str = "") -> None:
         """Answer so when no queue has an answer."""
         self._always[path] = script
+
+    def fails(self, *failures: Failing) -> None:
+        """Refuse the next requests, one with each: `fails(Overloaded, RateLimited("slow", retry_after=3), 500)`."""
+        self.answers(*(partial(_failure, failing) for failing in failures))
 
     def replies(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         """Answer the next request with a status and a JSON body."""
@@ -229,7 +242,13 @@ class _Cut(Exception):
 
 
 def _made(script: Script, call: Call) -> Reply:
-    return script if isinstance(script, Reply) else script(call)
+    if isinstance(script, Reply):
+        return script
+    return script(call) if callable(script) else formats.answer(script, call.path, call.body)
+
+
+def _failure(failing: Failing, call: Call) -> Reply:
+    return formats.failure(failing, call.path)
 
 
 async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:

@@ -19,18 +19,19 @@ from penstock import (
     StashKey,
     hookimpl,
 )
-from penstock_auth.credentials import presented, refusal
-from penstock_auth.jwks import RemoteKeys
-from penstock_auth.keyring import Keyring, Known
-from penstock_auth.keys import PREFIX
-from penstock_auth.keysfile import KeysFile, read_keys
-from penstock_auth.pepper import NAME, need_pepper, read_pepper
-from penstock_auth.scope import Asked
-from penstock_auth.signon import SignOn
+
+from .credentials import presented, refusal
+from .jwks import RemoteKeys
+from .keyring import Keyring, Known
+from .keys import PREFIX
+from .keysfile import KeysFile, read_keys
+from .pepper import NAME, need_pepper, read_pepper
+from .scope import Asked
+from .signon import SignOn
 
 if TYPE_CHECKING:
-    from penstock_auth.live import LiveKeys
-    from penstock_auth.tokens import Tokens
+    from .live import LiveKeys
+    from .tokens import Tokens
 
 __all__ = ["DATABASE", "Auth"]
 
@@ -82,6 +83,7 @@ class Auth(Plugin):
             if header in found or credential.startswith(PREFIX):  # ours, though it may not be good
                 exchange.claim(header)
         known = self._known(found.values(), asked)
+        _check_others(exchange, known, asked)
         exchange.stash[KNOWN] = known
         exchange.identify(_principal(known))
 
@@ -141,10 +143,10 @@ class Auth(Plugin):
     async def _open(self, gateway: Gateway) -> None:
         """Read the keys of the database, and keep looking. Their modules need more libraries than a file does."""
         try:
-            from penstock_auth.admin import KeyDesk
-            from penstock_auth.keystore import KeyStore
-            from penstock_auth.live import LiveKeys
-            from penstock_auth.tables import SCHEMA
+            from .admin import KeyDesk
+            from .keystore import KeyStore
+            from .live import LiveKeys
+            from .tables import SCHEMA
         except ModuleNotFoundError as error:
             missing = (
                 f"keys in the database need what is not installed ({error.name}): pip install 'penstock[database]'"
@@ -161,14 +163,15 @@ class Auth(Plugin):
     async def _sign_on(self, gateway: Gateway, options: SignOn) -> None:
         """Have the keys of the sign-on, from a file, or from an address; it may be away, and then comes later."""
         try:
-            from penstock_auth.tokens import Tokens
+            from .tokens import Tokens
         except ModuleNotFoundError as error:
             raise ValueError(f"`jwt` needs what is not installed ({error.name}): pip install 'penstock[jwt]'") from None
         self._tokens = tokens = Tokens(options)
         if options.jwks and "://" not in options.jwks:
             tokens.use(gateway.read_file(self.folder / options.jwks, dict[str, Any]))
             return
-        tokens.remote = remote = RemoteKeys(options.issuer, options.jwks, tokens.use, self.log)
+        client = gateway.http(allow=filter(None, [options.issuer, options.jwks]))
+        tokens.remote = remote = RemoteKeys(options.issuer, options.jwks, client, tokens.use, self.log)
         await remote.look()
         gateway.spawn(remote.watch(), f"keys of the sign-on of {self.step}")
 
@@ -179,6 +182,15 @@ KNOWN = StashKey[Known]()
 def _principal(known: Known) -> Principal:
     key = known.key
     return Principal(user=key.user, team=key.team, key=key.id, admin=key.admin)
+
+
+def _check_others(exchange: Exchange, known: Known, asked: Asked) -> None:
+    """What a request names beside its model would be asked by the provider. Raises NotFound for what is not offered."""
+    if asked.model is None or known.offers_all:
+        return
+    for model in exchange.protocol.other_models(exchange.request):
+        if not known.offers(model):
+            raise _not_allowed("model", asked._replace(model=model))
 
 
 def _not_allowed(what: str, asked: Asked) -> GatewayError:

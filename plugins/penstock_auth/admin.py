@@ -21,10 +21,11 @@ from penstock import (
     Principal,
     parse_duration,
 )
-from penstock_auth.keys import Key
-from penstock_auth.keystore import Actor, KeyStore, NoSuchKey
-from penstock_auth.live import LiveKeys
-from penstock_auth.told import GRACE, Ordered, moment, told
+
+from .keys import Key
+from .keystore import Actor, KeyStore, NoSuchKey
+from .live import LiveKeys
+from .told import GRACE, Ordered, moment, told
 
 T = TypeVar("T")
 

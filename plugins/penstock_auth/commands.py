@@ -12,13 +12,14 @@ import click
 import msgspec
 
 from penstock import ConfigError, DatabaseUnavailable, find_steps, open_database, parse_duration
-from penstock_auth import DATABASE, Auth
-from penstock_auth.keys import Key, Record, day_of, hash_of, new_key
-from penstock_auth.pepper import need_pepper
-from penstock_auth.told import GRACE, Ordered, moment, told
+
+from . import DATABASE, Auth
+from .keys import Key, Record, day_of, hash_of, new_key
+from .pepper import need_pepper
+from .told import GRACE, Ordered, moment, told
 
 if TYPE_CHECKING:
-    from penstock_auth.keystore import Actor, KeyStore
+    from .keystore import Actor, KeyStore
 
 T = TypeVar("T")
 
@@ -168,8 +169,8 @@ def _on_store(place: Path, url: str, step: Auth | None, work: "Callable[[KeyStor
 
 async def _done(place: Path, url: str, step: Auth | None, work: "Callable[[KeyStore, Actor], Awaitable[T]]") -> T:
     try:
-        from penstock_auth.keystore import Actor, KeyStore
-        from penstock_auth.tables import SCHEMA
+        from .keystore import Actor, KeyStore
+        from .tables import SCHEMA
     except ModuleNotFoundError as error:
         raise ValueError(f"this needs what is not installed ({error.name}): pip install 'penstock[database]'") from None
     async with open_database(place, os.environ, SCHEMA, url) as database:

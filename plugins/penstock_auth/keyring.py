@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from penstock_auth.keys import Hash, Key, digest_of, plain_digest
-from penstock_auth.scope import Asked, Guard
+from .keys import Hash, Key, digest_of, plain_digest
+from .scope import Asked, Guard
 
 _NOBODY = Hash(bytes(32), "")
 _LOST = "lost its parent"
@@ -32,6 +32,11 @@ class Known:
     def refused(self, asked: Asked) -> str:
         """What of a wish is not allowed: `pipeline`, `address`, `route`, `model`, or nothing."""
         return next(filter(None, (guard.refused(asked) for guard in self._guards)), "")
+
+    @property
+    def offers_all(self) -> bool:
+        """Whether the key may ask for any model."""
+        return all(guard.offers_all for guard in self._guards)
 
     def offers(self, model: str) -> bool:
         """Whether the key may ask for a model."""

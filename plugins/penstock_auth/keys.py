@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import msgspec
 
-from penstock_auth.scope import Scope
+from .scope import Scope
 
 PREFIX = "pk-"
 SERVICE = "service:"
@@ -54,12 +54,16 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is listed, with the first characters by which people know it. Times in seconds since 1970."""
+    """A key as it is listed, with the first characters by which people know it. Times in seconds since 1970.
+
+    `orphaned` says that a key which it descends from does not work any more.
+    """
 
     key: Key
     shown: str = ""
     created: float | None = None
     revoked: float | None = None
+    orphaned: bool = False
 
 
 class Hash(msgspec.Struct, frozen=True):

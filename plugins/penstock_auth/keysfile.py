@@ -5,8 +5,8 @@ from datetime import date
 
 import msgspec
 
-from penstock_auth.keys import Hash, Key, end_of, owner, read_hash
-from penstock_auth.scope import Scope
+from .keys import Hash, Key, end_of, owner, read_hash
+from .scope import Scope
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

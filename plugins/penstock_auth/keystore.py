@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock import Database
-from penstock_auth.keys import Hash, Key, Record, day_of, digest_of, new_key, shown
-from penstock_auth.scope import Scope
-from penstock_auth.tables import AUDIT, HASHES, KEYS, STATE
+
+from .keys import Hash, Key, Record, day_of, digest_of, new_key, shown
+from .scope import Scope
+from .tables import AUDIT, HASHES, KEYS, STATE
 
 _HERE = 1  # the only row of STATE
 _MARK = "penstock"  # its digest says which pepper belongs to the database
@@ -81,7 +82,7 @@ class KeyStore:
         async with self._database.read() as connection:
             version = await _version(connection)  # first: what changes meanwhile is then read again
             keys = [_key(row) for row in await connection.execute(select(KEYS))]
-            hashes = await connection.execute(select(HASHES))
+            hashes = await connection.execute(select(HASHES).where(_lasts(time.time())))
             return Snapshot(version, keys, [Hash(bytes.fromhex(h.digest), h.key, h.expires) for h in hashes])
 
     async def records(self, team: str = "") -> list[Record]:
@@ -94,8 +95,10 @@ class KeyStore:
             .order_by(KEYS.c.created, KEYS.c.id)
         )
         async with self._database.read() as connection:
-            rows = await connection.execute(query.where(KEYS.c.team == team) if team else query)
-            return [_record(row) for row in rows]
+            records = [_record(row) for row in await connection.execute(query)]
+        keys, now = {record.key.id: record.key for record in records}, time.time()
+        wanted = [record for record in records if not team or record.key.team == team]
+        return [replace(record, orphaned=_orphaned(record.key, keys, now)) for record in wanted]
 
     async def audit(self, most: int) -> list[Deed]:
         """The newest lines of the audit trail, the last one first."""
@@ -135,9 +138,7 @@ class KeyStore:
             if record.revoked is not None:
                 raise ValueError(f"key {id} is revoked: make a new one")
             now, text = time.time(), new_key()
-            old = HASHES.update().where(
-                HASHES.c.key == id, HASHES.c.expires.is_(None) | (HASHES.c.expires > now + grace)
-            )
+            old = HASHES.update().where(HASHES.c.key == id, _lasts(now + grace))
             await connection.execute(old.values(expires=now + grace))
             await self._add_hash(connection, id, text, now)
             await _note(connection, actor, "rotate", id, {"grace": grace})
@@ -162,6 +163,16 @@ async def _as_child(connection: AsyncConnection, key: Key) -> Key:
     return key
 
 
+def _orphaned(key: Key, keys: Mapping[str, Key], now: float) -> bool:
+    """Whether a key that it descends from does not work any more, and it neither."""
+    while key.parent:
+        parent = keys.get(key.parent)
+        if parent is None or parent.unusable(now):
+            return True
+        key = parent
+    return False
+
+
 def _beyond(key: Key, bounds: Key | None) -> str:
     """What a key may do that its maker has no say in. Those who may manage keys are made only by their like."""
     if bounds is None:
@@ -184,6 +195,11 @@ async def _record_of(connection: AsyncConnection, id: str, actor: Actor) -> Reco
 
 def _plain(row: Row[Any]) -> Key:
     return replace(_key(row), ended="")
+
+
+def _lasts(moment: float) -> ColumnElement[bool]:
+    """Of digests that are still good then; those of keys that were rotated long ago are not."""
+    return HASHES.c.expires.is_(None) | (HASHES.c.expires > moment)
 
 
 async def _version(connection: AsyncConnection) -> int:

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 
 from penstock import DatabaseUnavailable, Overloaded
-from penstock_auth.keyring import Keyring
-from penstock_auth.keystore import KeyStore
+
+from .keyring import Keyring
+from .keystore import KeyStore
 
 POLL = 1.0
 """Seconds between two looks at the version of the keys."""
@@ -29,6 +30,7 @@ class LiveKeys:
         self._version = -1
         self._seen = -stale
         self._away = False
+        self._looking = asyncio.Lock()
 
     async def open(self) -> None:
         """Read all keys. Raises ValueError, DatabaseUnavailable."""
@@ -50,11 +52,12 @@ class LiveKeys:
                 self._note(error)
 
     async def refresh(self) -> None:
-        """Take over what has changed. Raises DatabaseUnavailable."""
-        started = self._clock()
-        if await self._store.version() != self._version:
-            await self._read()
-        self._seen = started
+        """Take over what has changed: also an older version, as of a backup. Raises DatabaseUnavailable."""
+        async with self._looking:
+            started = self._clock()
+            if await self._store.version() != self._version:
+                await self._read()
+            self._seen = started
         if self._away:
             self._away = False
             self._log.warning("the database with the keys is back")
@@ -67,9 +70,8 @@ class LiveKeys:
 
     async def _read(self) -> None:
         started = self._clock()
-        version, keys, hashes = await self._store.snapshot()
-        if version >= self._version:  # an older one may come late
-            self._keyring, self._version = Keyring(keys, hashes, self._pepper), version
+        self._version, keys, hashes = await self._store.snapshot()
+        self._keyring = Keyring(keys, hashes, self._pepper)
         self._seen = started
 
     def _note(self, error: Exception) -> None:

@@ -70,6 +70,11 @@ class Guard:
             return "route"
         return "" if asked.model is None or self.offers(asked.model) else "model"
 
+    @property
+    def offers_all(self) -> bool:
+        """Whether any model may be asked for."""
+        return self._models is None
+
     def offers(self, model: str) -> bool:
         """Whether the model may be asked for."""
         return self._models is None or self._models.fullmatch(model) is not None

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from penstock import Duration
-from penstock_auth.keys import SERVICE, Key
+
+from .keys import SERVICE, Key
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
 """With a public key each; `none`, and those with a secret that both sides know, are never taken."""

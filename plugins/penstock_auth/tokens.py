@@ -12,10 +12,11 @@ from joserfc.jwk import JWKRegistry, KeySet
 from joserfc.jwk import Key as PublicKey
 
 from penstock import Overloaded
-from penstock_auth.jwks import JWKS, RemoteKeys
-from penstock_auth.keyring import Known
-from penstock_auth.keys import Key
-from penstock_auth.signon import NotOurs, SignOn
+
+from .jwks import JWKS, RemoteKeys
+from .keyring import Known
+from .keys import Key
+from .signon import NotOurs, SignOn
 
 _MOST = 10_000  # verified tokens that are remembered
 _NOUN = "token"

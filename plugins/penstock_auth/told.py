@@ -7,15 +7,19 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from penstock import parse_duration
-from penstock_auth.keys import SERVICE, Key, Record, end_of, owner
-from penstock_auth.scope import Scope
+
+from .keys import SERVICE, Key, Record, end_of, owner
+from .scope import Scope
 
 GRACE = "24h"
 """For how long the old secret of a rotated key works unless somebody says otherwise."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is listed. Times are ISO 8601 in UTC. `status` is `active`, `expired` or `revoked`."""
+    """A key as it is listed. Times are ISO 8601 in UTC.
+
+    `status` is `active`, `expired`, `revoked`, or `orphaned` if a key that it descends from is one of these two.
+    """
 
     id: str
     user: str
@@ -67,7 +71,6 @@ class Ordered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def told(record: Record) -> Told:
     """A key in words."""
     key = record.key
-    expired = key.expires is not None and key.expires <= time.time()
     return Told(
         id=key.id,
         user=key.user.removeprefix(SERVICE),
@@ -75,7 +78,7 @@ def told(record: Record) -> Told:
         name=key.name,
         service=key.user.startswith(SERVICE),
         admin=key.admin,
-        status="revoked" if record.revoked is not None else "expired" if expired else "active",
+        status=_status(record),
         shown=record.shown,
         created=moment(record.created),
         expires=moment(key.expires),
@@ -83,6 +86,14 @@ def told(record: Record) -> Told:
         **msgspec.structs.asdict(key.scope),
         parent=key.parent,
     )
+
+
+def _status(record: Record) -> str:
+    if record.revoked is not None:
+        return "revoked"
+    if record.key.expires is not None and record.key.expires <= time.time():
+        return "expired"
+    return "orphaned" if record.orphaned else "active"
 
 
 def moment(seconds: float | None) -> str | None:

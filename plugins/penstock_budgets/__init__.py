@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -23,13 +24,16 @@ from penstock import (
     StashKey,
     StoreUnavailable,
     hookimpl,
+    model_names,
     subject_of,
 )
-from penstock_budgets.costs import estimated, spent
-from penstock_budgets.display import UNIFIED, headers, over_budget
-from penstock_budgets.notices import Notices, Webhook
-from penstock_budgets.purse import Charge, Purse
-from penstock_budgets.windows import WINDOWS, Calendar, Window
+
+from .costs import estimated, spent
+from .display import UNIFIED, headers, over_budget
+from .left import endpoint
+from .notices import Notices, Webhook
+from .purse import Charge, Purse
+from .windows import WINDOWS, Calendar, Window
 
 __all__ = ["Budgets"]
 
@@ -46,19 +50,22 @@ class Budgets(Plugin):
     """Stop when the money is spent, warn before, or have cheaper models answer.
 
     `per` says whose budget it is: that of each `key`, `user`, `team` or agent `session`, of each `model` of an
-    upstream, or of the `pipeline` as a whole. Windows are those of the calendar in the `timezone`; `total` never
-    starts anew. `only` counts some models (or `upstream/model`) by shell patterns. Use several steps with an `id` each
-    for budgets of different kinds.
+    upstream, or of the `pipeline` as a whole. `hourly`, `daily`, `weekly` and `monthly` budgets are those of the
+    calendar in the `timezone`; `total` never starts anew. `only` counts some models (or `upstream/model`) by shell
+    patterns. Use several steps with an `id` each for budgets of different kinds.
 
     Each call to an upstream reserves an estimate and is settled with what it has cost. While anything is left, a call
     goes out, so that the last ones may go beyond the limit. Models that cost nothing, and answers that no upstream has
     given, are never refused. At each share of `warn_at` the log and the `webhook` are told, and so is Claude Code.
     From `downgrade_at` on, `downgrade` replaces models, by shell patterns; the step then stands above `models`.
-    `advice` ends the message of a refusal.
+    `advice` ends the message of a refusal. `when_store_fails` says what happens to requests while the store is away.
+
+    `GET <path>/-/<step>` tells how much of each budget the caller has left; admins may ask for a `team`, `user`, `key`.
     """
 
     requires = frozenset({"prices"})
     uses = frozenset({"principal"})
+    shared_store = True
 
     hourly: Money | None = None
     daily: Money | None = None
@@ -90,8 +97,8 @@ class Budgets(Plugin):
     @hookimpl
     def startup(self, gateway: Gateway) -> None:
         self._purse = Purse(self.store, self._limits, self._calendar, sessions=self.per == "session")
-        webhook = Webhook(self.webhook, gateway.spawn, self.log) if self.webhook else None
-        self._notices = Notices(self.store, self._thresholds(), self._calendar, self.log, webhook)
+        gateway.add_route(self.step, endpoint(self._purse, self._calendar, self.step, self.per, self.only))
+        self._notices = Notices(self.store, self._thresholds(), self._calendar, self.log, self._teller(gateway))
 
     @hookimpl
     async def on_request(self, exchange: Exchange) -> None:
@@ -100,8 +107,9 @@ class Budgets(Plugin):
         if exchange.targets:
             raise Internal(f"step {self.step!r} cannot replace models: move it above the step that chooses targets")
         model = exchange.request.model
-        cheaper = next((to for pattern, to in self.downgrade.items() if fnmatchcase(model, pattern)), "")
-        if cheaper and self._counts(model) and await self._nearly_spent(exchange):
+        names = model_names(exchange)
+        cheaper = next((to for pattern, to in self.downgrade.items() if _fits(pattern, names)), "")
+        if cheaper and self._counts(names) and await self._nearly_spent(exchange):
             exchange.request.model = cheaper
             exchange.stash[self._cheaper] = cheaper
             self.log.info("%s: asks for %r and gets %r", exchange.id, model, cheaper)
@@ -109,8 +117,7 @@ class Budgets(Plugin):
     @hookimpl
     async def on_attempt(self, exchange: Exchange, attempt: Attempt) -> None:
         target = attempt.target
-        model = target.model or exchange.request.model
-        if exchange.operation != "generate" or not self._counts(model, target.upstream):
+        if exchange.operation != "generate" or not self._counts(model_names(exchange, target)):
             return
         accounts = list(self._purse.accounts(subject_of(exchange, self.per, target)))
         charge = Charge(accounts, estimated(exchange, target))
@@ -147,9 +154,14 @@ class Budgets(Plugin):
         if exchange.attempt is not None:
             await self._settle(exchange, exchange.attempt)
 
-    def _counts(self, model: str, upstream: str = "") -> bool:
-        names = (model, f"{upstream}/{model}")
-        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
+    def _teller(self, gateway: Gateway) -> Webhook | None:
+        if not self.webhook:
+            return None
+        client = gateway.http(allow=[self.webhook.reveal()])  # the operator's own choice, often in the own network
+        return Webhook(self.webhook, client, gateway.spawn, self.log)
+
+    def _counts(self, names: Sequence[str]) -> bool:
+        return not self.only or any(_fits(pattern, names) for pattern in self.only)
 
     async def _nearly_spent(self, exchange: Exchange) -> bool:
         try:
@@ -194,6 +206,10 @@ class Budgets(Plugin):
         if self.advice is not None:
             return self.advice
         return "start a new session" if self.per == "session" else "for more, ask whoever runs this gateway"
+
+
+def _fits(pattern: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _limits(options: Budgets) -> dict[Window, int]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from penstock import OverBudget, format_money
-from penstock_budgets.purse import State
-from penstock_budgets.windows import Calendar, Span
+
+from .purse import State
+from .windows import Calendar, Span
 
 UNIFIED = "anthropic-ratelimit-unified-"
 """How the headers begin by which Claude Code shows a budget (claude-code-contract.md 8.8)."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import logging
-import urllib.request
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
-from urllib.error import HTTPError
 
-import msgspec
+from penstock import DOLLAR, HttpClient, HttpFailed, Secret, Store
 
-from penstock import DOLLAR, Secret, Store
-from penstock_budgets.display import notice
-from penstock_budgets.purse import Account, State
-from penstock_budgets.windows import Calendar
+from .display import notice
+from .purse import Account, State
+from .windows import Calendar
 
 _DEADLINE = 10.0
 """Seconds that a webhook has."""
@@ -27,32 +22,27 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], None]
 class Webhook:
     """Posts notices as JSON. The address may hold a secret: it is never shown."""
 
-    def __init__(self, url: Secret, spawn: Spawn, log: logging.LoggerAdapter[logging.Logger]) -> None:
+    def __init__(
+        self, url: Secret, client: HttpClient, spawn: Spawn, log: logging.LoggerAdapter[logging.Logger]
+    ) -> None:
         """`spawn` starts a task that somebody owns."""
         self._url = url
+        self._client = client
         self._spawn = spawn
         self._log = log
 
     def tell(self, notice: dict[str, object]) -> None:
         """Post it in the background."""
-        self._spawn(self._post(msgspec.json.encode(notice)), "budget webhook")
+        self._spawn(self._post(notice), "budget webhook")
 
-    async def _post(self, body: bytes) -> None:
+    async def _post(self, notice: dict[str, object]) -> None:
         try:
-            async with asyncio.timeout(_DEADLINE):
-                await asyncio.to_thread(self._send, body)
-        except HTTPError as error:
-            self._log.warning("the webhook refused a notice: status %s", error.code)
-            error.close()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._log.warning("a notice did not reach the webhook: %s", type(error).__name__)
-
-    def _send(self, body: bytes) -> None:
-        headers = {"content-type": "application/json", "user-agent": "penstock"}
-        request = urllib.request.Request(self._url.reveal(), body, headers, method="POST")
-        opener = urllib.request.build_opener(_NoRedirects)
-        with opener.open(request, timeout=_DEADLINE) as answer:
-            answer.read(1)
+            answer = await self._client.request("POST", self._url.reveal(), json=notice, timeout=_DEADLINE)
+        except HttpFailed as error:
+            self._log.warning("a notice did not reach the webhook: %s", error)
+        else:
+            if not answer.ok:
+                self._log.warning("the webhook refused a notice: status %s", answer.status)
 
 
 class Notices:
@@ -112,10 +102,3 @@ class Notices:
             "limit_usd": account.limit / DOLLAR,
             "resets_at": None if end is None else self._calendar.local(end).isoformat(),
         }
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: it might lead anywhere."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        return None

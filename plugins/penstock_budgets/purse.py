@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from penstock import Store, Subject
-from penstock_budgets.windows import WINDOWS, Calendar, Span, Window
+
+from .windows import WINDOWS, Calendar, Span, Window
 
 _LATE = 86400.0
 """Seconds for which a sum is kept beyond its window, for answers that end after it."""

@@ -23,15 +23,16 @@ from penstock import (
     Usage,
     hookimpl,
 )
-from penstock_cache.endpoint import serve
-from penstock_cache.entry import Entry, entry_of, replay
-from penstock_cache.flights import Flight, Flights
-from penstock_cache.keys import Scope, key_of
-from penstock_cache.marks import mark
-from penstock_cache.recording import Recording
-from penstock_cache.shelf import Shelf
-from penstock_cache.stats import Stats
-from penstock_cache.wishes import wish_of
+
+from .endpoint import Desk
+from .entry import Entry, entry_of, replay
+from .flights import Flight, Flights
+from .keys import Scope, name_of
+from .marks import mark
+from .recording import Recording
+from .shelf import Shelf
+from .stats import Stats
+from .wishes import wish_of
 
 __all__ = ["Cache"]
 
@@ -41,8 +42,9 @@ _Part = Start | BlockStart | Text | Thinking | Signature | ToolInput | Citation 
 class Visit:
     """What the cache has to do with one exchange."""
 
-    def __init__(self, result: Literal["hit", "miss", "bypass"], key: str = "") -> None:
+    def __init__(self, result: Literal["hit", "miss", "bypass"], model: str, key: str = "") -> None:
         self.result = result
+        self.model = model
         self.key = key
         self.recording: Recording | None = None
         self.flight: Flight | None = None
@@ -62,8 +64,8 @@ class Cache(Plugin):
 
     `breakpoints: true` has the provider cache the prompts of clients that do not ask for it themselves.
 
-    `GET <path>/-/<step>` counts hits, and the tokens and money saved; `DELETE` forgets all answers. In a pipeline with
-    a login both are for admins without a team.
+    `GET <path>/-/<step>` tells hits, and the tokens and money saved; `GET <path>/-/<step>/entries` lists what is kept;
+    `DELETE <path>/-/<step>` forgets it. Everybody sees what is theirs, admins more, and only admins may forget.
     """
 
     uses = frozenset({"principal"})
@@ -85,9 +87,9 @@ class Cache(Plugin):
     def startup(self, gateway: Gateway) -> None:
         self._flights: Flights = Flights()
         self._shelf: Shelf = Shelf(self.store, self.ttl, self.clock, self.log)
-        self._stats: Stats = Stats(self.store)
+        self._stats: Stats = Stats(self.store, self.ttl)
         gateway.spawn(self._stats.write_often(), f"counts of {self.step}")
-        serve(gateway, self.step, self._see, self._clear)
+        Desk(self._shelf, self._stats).serve(gateway, self.step)
 
     @hookimpl
     async def shutdown(self, gateway: Gateway) -> None:
@@ -124,7 +126,15 @@ class Cache(Plugin):
         visit = exchange.stash.get(_VISIT)
         if visit is None:
             return
-        entry = entry_of(exchange, visit.recording, visit.headers) if visit.recording else None
+        try:
+            await self._keep(exchange, visit)
+        finally:  # whatever breaks, nobody waits for ever
+            if visit.flight is not None:
+                self._flights.land(visit.flight, abandoned=exchange.outcome == "cancelled")
+
+    async def _keep(self, exchange: Exchange, visit: Visit) -> None:
+        """Count an exchange, and keep its answer if it is one to be given again."""
+        entry = entry_of(exchange, visit.recording, visit.model, visit.headers) if visit.recording else None
         if entry is not None and not entry.fits(self.largest):
             entry = None
         self._stats.count_exchange(exchange, visit.result, kept=entry is not None)
@@ -132,16 +142,14 @@ class Cache(Plugin):
             visit.flight.tell(entry)
         if entry is not None:
             await self._shelf.keep(visit.key, entry)
-        if visit.flight is not None:
-            self._flights.land(visit.flight, abandoned=exchange.outcome == "cancelled")
 
     # ------------------------------------------------------------ known answers
 
     async def _known(self, exchange: Exchange) -> Response | None:
         """The answer, if it is known; else its exchange is prepared to make it known."""
         wish = wish_of(exchange.headers)
-        key = None if wish == "bypass" or not self._concerns(exchange) else key_of(exchange, self.scope)
-        exchange.stash[_VISIT] = visit = Visit("miss" if key else "bypass", key or "")
+        key = None if wish == "bypass" or not self._concerns(exchange) else name_of(exchange, self.scope)
+        exchange.stash[_VISIT] = visit = Visit("miss" if key else "bypass", exchange.request.model, key or "")
         if not key:
             exchange.mute(self.step)
             return None
@@ -150,7 +158,7 @@ class Cache(Plugin):
             visit.recording = Recording(self.largest, tool_calls=self.tool_calls)
             return None
         visit.result = "hit"
-        self._stats.count_hit(entry)
+        self._stats.count_hit(exchange, key, entry)
         return replay(exchange, entry)
 
     def _concerns(self, exchange: Exchange) -> bool:
@@ -167,12 +175,3 @@ class Cache(Plugin):
             boarded.tell(entry)
             self._flights.land(boarded)
         return entry
-
-    # ------------------------------------------------------------ endpoint
-
-    async def _see(self) -> dict[str, object]:
-        await self._stats.write()
-        return await self._stats.report()
-
-    async def _clear(self) -> dict[str, object]:
-        return {"forgotten": await self._shelf.clear()}

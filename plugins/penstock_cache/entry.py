@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import msgspec
 
 from penstock import Event, Exchange, Finish, Response, Usage
-from penstock_cache.recording import Recording
+
+from .recording import Recording
 
 _COMPLETE = frozenset({"end_turn", "stop_sequence", "tool_use"})
 
@@ -30,10 +31,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return len(msgspec.json.encode(self)) <= bytes
 
 
-def entry_of(exchange: Exchange, recording: Recording, headers: Mapping[str, str]) -> Entry | None:
-    """The answer of an exchange that has ended, None if it is not one to be given again."""
+def entry_of(exchange: Exchange, recording: Recording, asked: str, headers: Mapping[str, str]) -> Entry | None:
+    """The answer of an exchange that has ended, None if it is not one to be given again. `asked` is for which model."""
     finish = recording.finish
-    if finish is None or not _is_whole(exchange, finish) or not _is_meant(exchange):
+    if finish is None or not _is_whole(exchange, finish) or not _is_meant(exchange, asked):
         return None
     return Entry(
         events=exchange.protocol.portable(exchange, recording.events()),
@@ -60,7 +61,12 @@ def _is_whole(exchange: Exchange, finish: Finish) -> bool:
     return exchange.outcome == "ok" and exchange.error is None and (finish.reason in _COMPLETE or cut_as_asked)
 
 
-def _is_meant(exchange: Exchange) -> bool:
-    """Whether the answer comes from where it was meant to: that of a fallback must not outlive the trouble."""
+def _is_meant(exchange: Exchange, asked: str) -> bool:
+    """Whether the answer comes from where it was meant to: that of a fallback must not outlive the trouble.
+
+    Nor must that of a cheaper model, which a step further down has put in place of the one `asked` for.
+    """
     attempts = exchange.attempts
+    if exchange.request.model != asked:
+        return False
     return not attempts or (attempts[-1].error is None and attempts[-1].target == attempts[0].target)

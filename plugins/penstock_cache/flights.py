@@ -2,7 +2,7 @@
 
 import asyncio
 
-from penstock_cache.entry import Entry
+from .entry import Entry
 
 
 class Flight:

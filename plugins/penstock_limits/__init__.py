@@ -15,13 +15,17 @@ from penstock import (
     StashKey,
     StoreUnavailable,
     Subject,
+    Target,
     hookimpl,
+    model_names,
     subject_of,
 )
-from penstock_limits.gate import Gate, Pass
-from penstock_limits.refusal import Refusal
-from penstock_limits.rules import rules_of
-from penstock_limits.usage import estimated, used
+
+from .gate import Gate, Pass
+from .left import endpoint
+from .refusal import Refusal
+from .rules import rules_of
+from .usage import estimated, used
 
 __all__ = ["Limits"]
 
@@ -47,9 +51,18 @@ class Limits(Plugin):
     counted. Refused requests cost nothing. `wait` holds a request back for so long before it is refused. `concurrency`
     is how many are under way at once, `iterations` how many an agent's session may make in all (with `per: session`).
     Only requests for answers count: counting tokens and listing models are free.
+    `when_store_fails` says what happens to requests while the store is away.
+
+    Requests: `requests_per_minute`, `requests_per_hour`, `requests_per_day`. Tokens of prompts:
+    `input_tokens_per_minute`, `input_tokens_per_hour`, `input_tokens_per_day`; of answers: `output_tokens_per_minute`,
+    `output_tokens_per_hour`, `output_tokens_per_day`; of both: `tokens_per_minute`, `tokens_per_hour`,
+    `tokens_per_day`.
+
+    `GET <path>/-/<step>` tells how much of each limit the caller has left; admins may ask for a `team`, `user`, `key`.
     """
 
     uses = frozenset({"principal"})
+    shared_store = True
 
     requests_per_minute: int | None = None
     requests_per_hour: int | None = None
@@ -88,18 +101,19 @@ class Limits(Plugin):
     @hookimpl
     def startup(self, gateway: Gateway) -> None:
         self._gate = Gate(self.store, self._rules, self.concurrency, self.iterations)
+        gateway.add_route(self.step, endpoint(self._gate, self.step, self.per, self.only))
         if self.concurrency:
             gateway.spawn(self._gate.keep(), f"renew the leases of {self.step}")
 
     @hookimpl
     async def on_request(self, exchange: Exchange) -> None:
-        if not self._by_target and self._counts(exchange, exchange.request.model):
+        if not self._by_target and self._counts(exchange):
             await self._enter(exchange, subject_of(exchange, self.per), exchange.id)
 
     @hookimpl
     async def on_attempt(self, exchange: Exchange, attempt: Attempt) -> None:
         target = attempt.target
-        if self._by_target and self._counts(exchange, target.model or exchange.request.model, target.upstream):
+        if self._by_target and self._counts(exchange, target):
             await self._enter(exchange, subject_of(exchange, self.per, target), f"{exchange.id}/{attempt.number}")
 
     @hookimpl
@@ -111,11 +125,11 @@ class Limits(Plugin):
     async def on_complete(self, exchange: Exchange) -> None:
         await self._leave(exchange)
 
-    def _counts(self, exchange: Exchange, model: str, upstream: str = "") -> bool:
-        if exchange.operation != "generate":
-            return False
-        names = (model, f"{upstream}/{model}")
-        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
+    def _counts(self, exchange: Exchange, target: Target | None = None) -> bool:
+        if exchange.operation != "generate" or not self.only:
+            return exchange.operation == "generate"
+        names = model_names(exchange, target)
+        return any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
 
     async def _enter(self, exchange: Exchange, subject: Subject, holder: str) -> None:
         wanted = Pass(subject, holder, estimated(exchange.request))

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from penstock import Store, StoreUnavailable, Subject, Take
-from penstock_limits.refusal import Refusal
-from penstock_limits.rules import Quantity, Rule
+
+from .refusal import Refusal
+from .rules import Quantity, Rule
 
 LEASE = 60.0
 """Seconds after which the lease of a gateway that has crashed is free again."""
@@ -44,10 +45,10 @@ class Gate:
         lease: float = LEASE,
     ) -> None:
         """`lease` is in seconds."""
-        self._store = store
-        self._rules = rules
-        self._concurrency = concurrency
-        self._iterations = iterations
+        self.store = store
+        self.rules = rules
+        self.concurrency = concurrency
+        self.iterations = iterations
         self._lease = lease
         self._holders: dict[str, Subject] = {}
 
@@ -64,18 +65,18 @@ class Gate:
     async def leave(self, held: Pass, used: Quantity) -> None:
         """Give the lease back and settle with what was used. Raises StoreUnavailable."""
         if self._holders.pop(held.holder, None) is not None:
-            await self._store.release(held.subject.key, held.holder)
+            await self.store.release(held.subject.key, held.holder)
         takes, held.takes = held.takes, ()
         owed = [
             Take(key, capacity, rate, amount)
-            for rule, (key, capacity, rate, taken) in zip(self._rules, takes, strict=False)
+            for rule, (key, capacity, rate, taken) in zip(self.rules, takes, strict=False)
             if (amount := used.of(rule.unit) - taken)
         ]
         if owed:
-            await self._store.settle(owed)
+            await self.store.settle(owed)
         if held.counted and not used.requests:
             held.counted = False
-            await self._store.add(held.subject.key, -1, _SESSION)
+            await self.store.add(held.subject.key, -1, _SESSION)
 
     async def keep(self) -> None:
         """Renew the leases, for ever."""
@@ -88,24 +89,24 @@ class Gate:
                 continue  # they last for another two turns
 
     async def _renew(self, holder: str, subject: Subject) -> None:
-        await self._store.hold(subject.key, self._concurrency or 0, holder, self._lease)
+        await self.store.hold(subject.key, self.concurrency or 0, holder, self._lease)
         if holder not in self._holders:  # it has ended meanwhile
-            await self._store.release(subject.key, holder)
+            await self.store.release(subject.key, holder)
 
     async def _hold(self, wanted: Pass) -> Refusal | None:
-        if self._concurrency is None:
+        if self.concurrency is None:
             return None
         self._holders[wanted.holder] = wanted.subject  # before asking: whatever happens then, it is given back
-        if await self._store.hold(wanted.subject.key, self._concurrency, wanted.holder, self._lease):
+        if await self.store.hold(wanted.subject.key, self.concurrency, wanted.holder, self._lease):
             return None
         del self._holders[wanted.holder]
-        return Refusal(f"{self._concurrency} at a time", _BUSY, _LOOK)
+        return Refusal(f"{self.concurrency} at a time", _BUSY, _LOOK)
 
     async def _take(self, wanted: Pass) -> Refusal | None:
-        if not self._rules:
+        if not self.rules:
             return None
-        takes = [rule.take(wanted.subject.key, wanted.estimate) for rule in self._rules]
-        wait = await self._store.take(takes)
+        takes = [rule.take(wanted.subject.key, wanted.estimate) for rule in self.rules]
+        wait = await self.store.take(takes)
         if not wait:
             wanted.takes = takes
             return None
@@ -113,20 +114,15 @@ class Gate:
 
     async def _strictest(self, takes: Sequence[Take]) -> Rule:
         """Which of several limits it is that a request has to wait for. The store tells the longest wait only."""
-        if len(takes) == 1:
-            return self._rules[0]
-        waits: list[float] = []
-        for take in takes:
-            waits.append(await self._store.take([take]))
-            if not waits[-1]:
-                await self._store.settle([take._replace(amount=-take.amount)])
-        return self._rules[waits.index(max(waits))]
+        levels = await self.store.levels(takes)
+        waits = list(map(Take.wait, takes, levels))
+        return self.rules[waits.index(max(waits))]
 
     async def _count(self, wanted: Pass) -> Refusal | None:
-        if self._iterations is None or not wanted.subject.named:
+        if self.iterations is None or not wanted.subject.named:
             return None
-        total = await self._store.add(wanted.subject.key, 1, _SESSION)
+        total = await self.store.add(wanted.subject.key, 1, _SESSION)
         wanted.counted = True
-        if total <= self._iterations:
+        if total <= self.iterations:
             return None
-        return Refusal(f"{self._iterations} requests", None, float("inf"))
+        return Refusal(f"{self.iterations} requests", None, float("inf"))

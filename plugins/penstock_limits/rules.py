@@ -39,6 +39,11 @@ class Rule(NamedTuple):
     window: str
 
     @property
+    def name(self) -> str:
+        """That of its option: `requests_per_minute`."""
+        return f"{self.unit}_per_{self.window}".replace(" ", "_")
+
+    @property
     def words(self) -> str:
         """For a person: `60 requests per minute`."""
         return f"{self.most:,} {self.unit if self.most > 1 else self.unit.removesuffix('s')} per {self.window}"
@@ -53,7 +58,6 @@ class Rule(NamedTuple):
 
 
 def rules_of(options: object) -> tuple[Rule, ...]:
-    """The limits among options, which are called `<unit>_per_<window>`."""
+    """The limits among options."""
     every = [Rule(0, unit, window) for unit in get_args(Unit) for window in _WINDOWS]
-    named = [(rule, f"{rule.unit}_per_{rule.window}".replace(" ", "_")) for rule in every]
-    return tuple(rule._replace(most=most) for rule, name in named if (most := getattr(options, name)) is not None)
+    return tuple(rule._replace(most=most) for rule in every if (most := getattr(options, rule.name)) is not None)

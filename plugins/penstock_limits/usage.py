@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock import Attempt, Exchange, Request, Usage, likely_usage
-from penstock_limits.rules import Quantity
+
+from .rules import Quantity
 
 
 def estimated(request: Request) -> Quantity:

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from penstock import Exchange, Gateway, Plugin, hookimpl
-from penstock_logging.record import record
-from penstock_logging.sink import FileSink, Sink, StreamSink
+
+from .record import record
+from .sink import FileSink, Sink, StreamSink
 
 STREAMS = {"stdout": 1, "stderr": 2}
 
@@ -19,6 +20,8 @@ class Logging(Plugin):
     `to` is `stdout`, `stderr` or a file, relative to the pipeline file. Several workers may share a file, and it may
     be moved away at any time. Put this step first to see everything, refused requests included.
     """
+
+    if_broken = "skip"
 
     to: str = "stderr"
 

@@ -1,20 +1,25 @@
 """What the log says of an exchange: who, what, how it went and what it cost, and nothing of its contents.
 
 Fields, each left out when there is nothing to say:
-time (of the end; RFC 3339, UTC), request_id, pipeline, operation, user, team, key, session, agent (with version),
+time (of the end; RFC 3339, UTC), request_id, parent (request_id of the request in which a step asked this one) and
+asked_by (that step), pipeline, operation, user, team, key, session, agent (with version),
 client (address), stream, model (asked for), served_model, upstream (that answered or was tried last),
 attempts (each: upstream, model, status, request_id of the upstream's answer, error, seconds), status (HTTP),
 outcome (ok, error, cancelled), error (kind, message, detail), stop_reason, tokens (input, cache_read, cache_write,
-output, reasoning, estimated), cost_usd (US dollars), price_unknown (that is by a default price), first_event and total
-(seconds), repairs (how often which), simulated, cached (an earlier answer was given again: its tokens cost nothing).
+output, reasoning, estimated), mode (in which the upstream has processed it, if not the standard one), searches (of the
+web, by the upstream), cost_usd (US dollars), price_unknown (that is by another price than its own), first_event and
+total (seconds), repairs (how often which), simulated, cached (an earlier answer was given again: its tokens cost
+nothing).
 """
 
 from datetime import datetime
 from typing import Any
 
 from penstock import DOLLAR, Attempt, Cost, Exchange, GatewayError, Usage
-from penstock_logging.redaction import redact
 
+from .redaction import redact
+
+_NONE = Usage()
 LONGEST = 200
 """Characters kept of what a client calls itself, its session and its model, and an upstream an answer."""
 
@@ -25,6 +30,8 @@ def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
     return _said(
         time=time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         request_id=exchange.id,
+        parent=exchange.parent,
+        asked_by=exchange.asked_by[-1] if exchange.asked_by else None,
         pipeline=exchange.pipeline,
         operation=exchange.operation,
         **_who(exchange),
@@ -38,6 +45,8 @@ def record(exchange: Exchange, time: datetime) -> dict[str, Any]:
         error=_error(exchange.error),
         stop_reason=exchange.stop_reason,
         tokens=_tokens(exchange.usage),
+        mode=exchange.usage.mode[:LONGEST],
+        searches=exchange.usage.searches or None,
         **_cost(exchange.cost),
         first_event=_seconds(exchange.first_event, exchange.started),
         total=_seconds(exchange.ended, exchange.started),
@@ -78,7 +87,7 @@ def _error(error: GatewayError | None) -> dict[str, str] | None:
 
 
 def _tokens(usage: Usage) -> dict[str, Any] | None:
-    if usage == Usage():
+    if usage == _NONE:
         return None
     return _said(
         input=usage.input,
@@ -99,4 +108,5 @@ def _seconds(until: float | None, since: float) -> float | None:
 
 
 def _said(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+    """What there is to say: a zero is, nothing and what is empty are not."""
+    return {name: value for name, value in fields.items() if value or isinstance(value, (int, float))}

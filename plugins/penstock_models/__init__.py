@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from penstock import Exchange, ModelInfo, NotFound, Plugin, Response, Target, Targets, Upstream, hookimpl
-from penstock_models.catalogue import Catalogue
-from penstock_models.rules import Rules
+
+from .catalogue import Catalogue
+from .rules import Rules
 
 __all__ = ["Models"]
 

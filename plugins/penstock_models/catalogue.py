@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from penstock import ModelInfo, Target, Upstream, split_target
-from penstock_models.aliases import aliases
-from penstock_models.rules import Rules, filled
+
+from .aliases import aliases
+from .rules import Rules, filled
 
 
 class Catalogue:

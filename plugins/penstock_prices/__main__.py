@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from penstock import DOLLAR
-from penstock_prices.price import Rates
-from penstock_prices.table import Listed, Table, current, the_table
 
-_KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+from .price import Rates
+from .table import Listed, Table, current, the_table
+
+_KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "searches")
 
 
 def main() -> None:

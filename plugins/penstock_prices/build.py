@@ -2,7 +2,8 @@
 
 The data is that of genai-prices (MIT, by the authors of Pydantic), a dependency of development only. What is taken:
 text prices per token of the providers that `upstreams.json` names, as they are on the day `AS_OF`, with those that are
-announced for later days or that hold at certain hours. Review the difference before it is committed.
+announced for later days or that hold at certain hours. `additions.json` has what a person has added to it: further
+names of models, each with its source, and why some models have no price. Review the difference before it is committed.
 """
 
 import importlib
@@ -13,8 +14,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from importlib.metadata import version
 from typing import Any
 
-from penstock_prices.names import beginnings, plain, spellings
-from penstock_prices.table import FOLDER, the_upstreams
+import msgspec
+
+from .names import beginnings, plain, spellings
+from .table import FOLDER, read_json, the_upstreams
 
 AS_OF = date(2026, 11, 21)
 
@@ -27,6 +30,7 @@ _KINDS = {
     "cache_write_mtok": "cache_write",
     "cache_write_1h_mtok": "cache_write_1h",
     "output_reasoning_mtok": "reasoning",
+    "web_searches_kcount": "searches",
 }
 _MODES = ("processing", "service_tier", "speed")
 _NINE_DECIMALS = Decimal("1e-9")
@@ -34,11 +38,33 @@ _NINE_DECIMALS = Decimal("1e-9")
 Json = dict[str, Any]
 
 
+class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Further names of a model of the data, the page that says so, and why."""
+
+    provider: str
+    model: str
+    names: tuple[str, ...]
+    source: str
+    why: str
+
+
+class Additions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file `additions.json`. `without_price` are models of presets, and why they have none."""
+
+    names: tuple[Names, ...]
+    without_price: dict[str, str]
+
+
 def main() -> None:
     """Write the file and say how large the table is."""
     table = build()
     (FOLDER / "prices.json").write_text(table, "utf-8")
     print(f"{FOLDER / 'prices.json'}: {len(table)} bytes")
+
+
+def the_additions() -> Additions:
+    """What a person has added to the data."""
+    return read_json((FOLDER / "additions.json").read_bytes(), Additions)
 
 
 def build() -> str:
@@ -56,6 +82,9 @@ def _provider_text(provider: Any) -> str:
     known = {
         model.id: model_entry(model) for model in provider.models if provider.id != "openrouter" or "/" in model.id
     }
+    for added in the_additions().names:
+        if added.provider == provider.id:
+            known[added.model]["names"] = sorted({*known[added.model]["names"], *added.names})
     models = ",\n".join(_model_text(name, known[name]) for name in sorted(known) if known[name]["prices"])
     sources = json.dumps(provider.pricing_urls or [_URL])
     return f'{json.dumps(provider.id)}: {{\n "sources": {sources},\n "models": {{\n{models}\n }}\n}}'

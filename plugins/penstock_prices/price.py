@@ -4,16 +4,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock import Cost, Money, Usage
+from penstock import DOLLAR, Cost, Money, Usage
 
+_THOUSAND = 1_000
 _MILLION = 1_000_000
+_SEARCHES = 10 * DOLLAR
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a million tokens of each kind cost, in US dollars.
+    """What a million tokens of each kind cost, and a thousand `searches` of the web by the provider, in US dollars.
 
     Without prices of their own, `cache_read` and `cache_write` cost what `input` does, `cache_write_1h` twice that (as
-    every vendor bills that has it), and `reasoning` what `output` does.
+    every vendor bills that has it), `reasoning` what `output` does, and `searches` 10, which most vendors take.
     """
 
     input: Money
@@ -22,6 +24,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cache_write: Money | None = None
     cache_write_1h: Money | None = None
     reasoning: Money | None = None
+    searches: Money | None = None
 
 
 class LongRates(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,25 +48,48 @@ class Price(ModeRates, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Tariff:
     """A price made ready: costs are integers from here on."""
 
-    __slots__ = ("_long", "_modes", "_rates", "known")
+    __slots__ = ("_modes", "_standard", "known")
 
-    def __init__(self, price: ModeRates, *, known: bool = True) -> None:
+    def __init__(self, price: Price, *, known: bool = True) -> None:
         self.known = known
-        self._rates = _resolved(price)
-        self._long = tuple((long.above, _resolved(long)) for long in sorted(price.long, key=lambda long: -long.above))
-        modes = price.modes if isinstance(price, Price) else {}
-        self._modes = {name: Tariff(mode, known=known) for name, mode in modes.items()}
+        self._standard = _Scale(price)
+        self._modes = {"": self._standard, **{name: _Scale(mode) for name, mode in price.modes.items()}}
 
-    def cost(self, usage: Usage, mode: str = "") -> Cost:
-        """The cost of one answer: exact for its tokens together, then rounded up to a whole nano-dollar."""
-        if mode in self._modes:
-            return self._modes[mode].cost(usage)
-        rates = self._rates
-        if self._long:
-            prompt = usage.prompt
-            rates = next((long for above, long in self._long if prompt > above), rates)
+    def has(self, mode: str) -> bool:
+        """Whether there is a price for this way of processing; all ways of what is free are free."""
+        return mode in self._modes or self._standard.free
+
+    def cost(self, usage: Usage, factor: int | None = None) -> Cost:
+        """The cost of one answer: exact for its tokens together, then rounded up to a whole nano-dollar.
+
+        `factor` is by how many billionths of the standard price a way of processing costs that has none; without it
+        the standard price stands in.
+        """
+        scale = self._modes.get(usage.mode)
+        rates = (scale or self._standard).rates(usage)
         paid, saved = rates.bill(usage)
-        return Cost(-(-paid // _MILLION), saved // _MILLION, self.known)
+        if scale is None and factor is not None:
+            paid, saved = -(-paid * factor // DOLLAR), saved * factor // DOLLAR
+        known = self.known and (factor is not None or self.has(usage.mode))
+        return Cost(-(-(paid + rates.searched(usage)) // _MILLION), saved // _MILLION, known)
+
+
+class _Scale:
+    """The rates of one way of processing, by the length of the prompt."""
+
+    __slots__ = ("_long", "_short", "free")
+
+    def __init__(self, price: ModeRates) -> None:
+        self.free = not (price.input or price.output)
+        self._short = _resolved(price)
+        self._long = tuple((long.above, _resolved(long)) for long in sorted(price.long, key=lambda long: -long.above))
+
+    def rates(self, usage: Usage) -> "_Bill":
+        """The rates that count for a prompt."""
+        if not self._long:
+            return self._short
+        prompt = usage.prompt
+        return next((long for above, long in self._long if prompt > above), self._short)
 
 
 class _Bill(NamedTuple):
@@ -75,6 +101,12 @@ class _Bill(NamedTuple):
     cache_write_1h: int
     output: int
     reasoning: int
+    searches: int
+    """In nano-dollars per thousand."""
+
+    def searched(self, usage: Usage) -> int:
+        """What searches cost, in millionths of a nano-dollar."""
+        return usage.searches * self.searches * _THOUSAND
 
     def bill(self, usage: Usage) -> tuple[int, int]:
         """What the tokens cost, and what their cached part saved, in millionths of a nano-dollar."""
@@ -97,4 +129,5 @@ def _resolved(rates: Rates) -> _Bill:
         cache_write_1h=2 * rates.input if rates.cache_write_1h is None else rates.cache_write_1h,
         output=rates.output,
         reasoning=rates.output if rates.reasoning is None else rates.reasoning,
+        searches=_SEARCHES if rates.searches is None else rates.searches,
     )

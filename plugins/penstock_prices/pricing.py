@@ -7,14 +7,15 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from penstock import Cost, Prices, Upstream, Usage, format_money
-from penstock_prices.names import LONGEST
-from penstock_prices.price import Price, Tariff
-from penstock_prices.table import Listed, current, the_table, the_upstreams
+
+from .names import LONGEST
+from .price import Price, Tariff
+from .table import Listed, current, the_table, the_upstreams
 
 _REMEMBERED = 1024  # answers, and models that were warned of: names come from clients, and there is no end to them
 _PERIOD = 1800  # seconds for which an answer is right: prices change on the half hour at most
 
-FREE = Price(input=0, output=0)
+FREE = Price(input=0, output=0, searches=0)
 
 
 class Pricing(Prices):
@@ -27,21 +28,33 @@ class Pricing(Prices):
         default: Price,
         log: logging.LoggerAdapter[logging.Logger],
         now: Callable[[], float],
+        modes: Mapping[str, int] | None = None,
     ) -> None:
-        """`overrides` are by pattern of a model, `default` is for unknown ones; `now` gives seconds since 1970."""
+        """`overrides` are by pattern of a model, `default` is for unknown ones; `now` gives seconds since 1970.
+
+        `modes` are ways of processing and what they cost where no price is known: billionths of the standard price.
+        """
         self._presets = {name: upstream.preset for name, upstream in upstreams.items()}
         self._overrides = {pattern.lower(): Tariff(price) for pattern, price in overrides.items()}
         self._default = Tariff(default, known=False)
         self._default_words = f"{format_money(default.input)} in and {format_money(default.output)} out"
         self._log = log
         self._now = now
-        self._warned: set[str] = set()
+        self._modes = modes or {}
+        self._warned: set[tuple[str, str]] = set()
         self._find = lru_cache(_REMEMBERED)(self._tariff)
 
-    def cost(self, upstream: str, model: str, usage: Usage, *, served: str = "", mode: str = "") -> Cost:
+    def cost(self, upstream: str, model: str, usage: Usage, *, served: str = "") -> Cost:
         """The cost, rounded up to a whole nano-dollar."""
         period = int(self._now() // _PERIOD)
-        return self._find(upstream, model[:LONGEST], served[:LONGEST], period).cost(usage, mode)
+        tariff = self._find(upstream, model[:LONGEST], served[:LONGEST], period)
+        factor = None
+        if usage.mode and not tariff.has(usage.mode):
+            factor = self._modes.get(usage.mode)
+            if factor is None and tariff.known:
+                what = "no price is known for model %r of upstream %s in its mode %r: it counts at the standard price"
+                self._warn(what, upstream, model[:LONGEST], usage.mode)
+        return tariff.cost(usage, factor)
 
     def _tariff(self, upstream: str, model: str, served: str, period: int) -> Tariff:
         names = [name for name in (model, served) if name]
@@ -54,7 +67,8 @@ class Pricing(Prices):
         price = next(filter(None, (current(prices, moment) for prices in self._listed(upstream, names))), None)
         if price is not None:
             return Tariff(price)
-        self._warn(upstream, model)
+        what = "no price is known for model %r of upstream %s: it counts at the default, %s per million tokens"
+        self._warn(what, upstream, model, self._default_words)
         return self._default
 
     def _override(self, upstream: str, model: str) -> Tariff | None:
@@ -70,8 +84,7 @@ class Pricing(Prices):
         for providers in (own, known.elsewhere):
             yield from (table.find(provider, name) for name in names for provider in providers)
 
-    def _warn(self, upstream: str, model: str) -> None:
-        if model not in self._warned and len(self._warned) < _REMEMBERED:
-            self._warned.add(model)
-            what = "no price is known for model %r of upstream %s: it counts at the default, %s per million tokens"
-            self._log.warning(what, model, upstream, self._default_words)
+    def _warn(self, what: str, upstream: str, model: str, more: str) -> None:
+        if (model, more) not in self._warned and len(self._warned) < _REMEMBERED:
+            self._warned.add((model, more))
+            self._log.warning(what, model, upstream, more)

@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from penstock import Money, parse_money
-from penstock_prices.names import beginnings, plain, spellings
-from penstock_prices.price import Price
+
+from .names import beginnings, plain, spellings
+from .price import Price
 
 T = TypeVar("T")
 

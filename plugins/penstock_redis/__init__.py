@@ -1,30 +1,34 @@
 """The store `redis://HOST`: state that all workers of all hosts share, on one Redis or Valkey server."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from penstock import Store, Take
-from penstock_redis import scripts
-from penstock_redis.address import parse
+
+from . import scripts
+from .address import parse
 
 PAGE = 1000
-"""Keys that one step of `clear` looks at."""
+"""Keys that one step of `clear` or `keys` looks at."""
 CENTURY = 100 * 365 * 86_400
 """Seconds; longer times are as good as that."""
 
 
 class RedisStore(Store):
-    """A store on a Redis server, version 6 or later, or Valkey. Every verb but `clear` is one round trip."""
+    """A store on a Redis server, version 6 or later, or Valkey. Every verb is one round trip.
+
+    Only `clear` and `keys` are several: they look at the server's keys page by page, to leave it time for others.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         """Connects to nothing yet. Raises ValueError for a wrong url, or when the client library is missing."""
         address = parse(url)
         try:
-            from penstock_redis.client import Client
+            from .client import Client
         except ImportError as error:
             raise ValueError(f"it needs the extra 'redis': pip install 'penstock[redis]' ({error})") from None
         self._client = Client(address)
@@ -49,13 +53,22 @@ class RedisStore(Store):
         await self._client.command("UNLINK", _value(key), _bucket(key), _leases(key))
 
     async def clear(self, prefix: str) -> int:
-        pattern = b"penstock:[vbl]:" + re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix.encode()) + b"*"
+        pattern = b"penstock:[vbl]:" + _beginning(prefix)
         count, cursor = 0, b"0"
         while True:
             page: tuple[bytes, int] = await self._client.script(scripts.CLEAR, [], cursor, pattern, PAGE)
             cursor, count = page[0], count + page[1]
             if cursor == b"0":
                 return count
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        pattern, cursor = _value("") + _beginning(prefix), b""
+        while cursor != b"0":
+            page: tuple[bytes, list[bytes]]
+            page = await self._client.command("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", PAGE)
+            cursor = page[0]
+            for key in page[1]:
+                yield key.removeprefix(_value("")).decode()
 
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
         until = "" if ttl is None else _milliseconds(ttl)
@@ -68,12 +81,23 @@ class RedisStore(Store):
     async def settle(self, takes: Sequence[Take]) -> None:
         await self._take("settle", takes)
 
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        if not takes:
+            return []
+        numbers = [number for take in takes for number in (take.capacity, take.rate)]
+        found: list[bytes] = await self._client.script(scripts.LEVELS, [_bucket(take.key) for take in takes], *numbers)
+        return [float(level) for level in found]
+
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         given: int = await self._client.script(scripts.HOLD, [_leases(key)], limit, holder, _milliseconds(ttl))
         return given == 1
 
     async def release(self, key: str, holder: str) -> None:
         await self._client.command("ZREM", _leases(key), holder)
+
+    async def held(self, key: str) -> int:
+        count: int = await self._client.script(scripts.HELD, [_leases(key)])
+        return count
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,6 +119,11 @@ def _bucket(key: str) -> bytes:
 
 def _leases(key: str) -> bytes:
     return b"penstock:l:" + key.encode()
+
+
+def _beginning(prefix: str) -> bytes:
+    """A pattern of the server for what begins with these very characters."""
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix.encode()) + b"*"
 
 
 def _milliseconds(seconds: float) -> int:

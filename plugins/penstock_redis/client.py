@@ -15,8 +15,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from penstock import StoreUnavailable
-from penstock_redis.address import Address
-from penstock_redis.scripts import Script
+
+from .address import Address
+from .scripts import Script
 
 CONNECTIONS = 32
 """At once, to one server; more verbs than that wait for their turn."""

@@ -59,6 +59,28 @@ end
 return string.format('%.17g', wait)
 """)
 
+LEVELS = _script("""-- buckets; capacity and rate of each
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1e6
+local kept = redis.call('MGET', unpack(KEYS))
+local levels = {}
+for i = 1, #KEYS do
+  local level = tonumber(ARGV[2 * i - 1])
+  if kept[i] then
+    local before, at = string.match(kept[i], '(%S+) (%S+)')
+    level = math.min(level, before + math.max(0, now - at) * ARGV[2 * i])
+  end
+  levels[i] = string.format('%.17g', level)
+end
+return levels
+""")
+
+HELD = _script("""-- leases
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', now), '+inf')
+""")
+
 HOLD = _script("""-- leases; limit, holder, milliseconds
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

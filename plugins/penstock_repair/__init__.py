@@ -9,11 +9,12 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from penstock import Exchange, InvalidRequest, Plugin, Prompt, hookimpl
-from penstock_repair.blocks import cleaned
-from penstock_repair.conversation import settled
-from penstock_repair.ends import ended
-from penstock_repair.pictures import Album, Limits, too_large, with_pictures
-from penstock_repair.thinking import fitted
+
+from .blocks import cleaned
+from .conversation import settled
+from .ends import ended
+from .pictures import Album, Limits, too_large, with_pictures
+from .thinking import fitted
 
 __all__ = ["Repair"]
 

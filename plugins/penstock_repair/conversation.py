@@ -11,7 +11,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from penstock import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
-from penstock_repair.blocks import in_words
+
+from .blocks import in_words
 
 INTERRUPTED = "The tool call was interrupted. It has no result."
 

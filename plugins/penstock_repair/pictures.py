@@ -7,7 +7,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from penstock import Block, ImageBlock, Message, TextBlock, ToolResultBlock, picture_size
-from penstock_repair.scaling import MOST_PIXELS, scaled
+
+from .scaling import scaled
 
 _KEPT = 64 * 1024 * 1024  # bytes of pictures made smaller that are kept, since an agent sends each in every request
 
@@ -70,9 +71,7 @@ class Album:
 
 
 def _made_smaller(large: Large) -> ImageBlock | TextBlock:
-    made = None
-    if large.width * large.height <= MOST_PIXELS:
-        made = scaled(large.picture.data, large.edge, large.bytes)
+    made = scaled(large.picture.data, large.edge, large.bytes)
     if made is not None:
         return ImageBlock(*made)
     size = f" of {large.width} x {large.height} pixels" if large.width else ""

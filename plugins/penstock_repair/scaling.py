@@ -5,9 +5,7 @@ from binascii import a2b_base64, b2a_base64
 from io import BytesIO
 from typing import Any
 
-MOST_PIXELS = 64_000_000
-"""A picture with more is not opened: this many take 256 MB."""
-
+_MOST_PIXELS = 64_000_000  # a picture with more is not unpacked: this many take 256 MB
 _USEFUL = 2576  # pixels of the longer edge; Anthropic itself scales down what is larger (its page on vision)
 _SMALLEST = 200  # below that nothing can be seen
 _LOSSLESS = ("PNG", "GIF")
@@ -17,14 +15,16 @@ _FORMATS = (*_LOSSLESS, "JPEG", "WEBP")
 def scaled(data: str, edge: int, most: int) -> tuple[str, str] | None:
     """The media type and base64 of a picture within `edge` pixels and `most` characters.
 
-    None without the library, and for what it cannot open.
+    None without the library, for what it cannot open, and for a picture of too many pixels, whatever others take its
+    size for.
     """
     library = _library()
     if library is None:
         return None
     try:
         with library.open(BytesIO(a2b_base64(data)), formats=_FORMATS) as picture:
-            return _scaled(library, picture, min(edge, _USEFUL), most)
+            too_many = picture.width * picture.height > _MOST_PIXELS
+            return None if too_many else _scaled(library, picture, min(edge, _USEFUL), most)
     except Exception:  # foreign files have the library raise whatever there is
         return None
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable
 
 from penstock import Duration, Exchange, Gateway, GatewayError, ModelInfo, Plugin, Response, Upstream, hookimpl
-from penstock_simulator.models import MODELS, echo, play
-from penstock_simulator.reply import MARK, Reply, perform
-from penstock_simulator.scene import Scene
-from penstock_simulator.script import Script, read_script
+
+from .models import MODELS, echo, play
+from .reply import MARK, Reply, perform
+from .scene import Scene
+from .script import Script, read_script
 
 __all__ = ["Simulator"]
 

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from penstock import NotFound, Overloaded, PromptTooLong, RateLimited, UpstreamFailed
-from penstock_simulator.reply import MARK, Part, Reply
-from penstock_simulator.scene import Scene
-from penstock_simulator.tools import calls, told
+
+from .reply import MARK, Part, Reply
+from .scene import Scene
+from .tools import calls, told
 
 WINDOW = 200_000
 """The window, in tokens, that a simulated prompt can be too long for."""

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import msgspec
 
 from penstock import InvalidRequest, Prompt, Request, TextBlock, ToolResultBlock
-from penstock_simulator.reply import MARK, Part
-from penstock_simulator.schema import example
+
+from .reply import MARK, Part
+from .schema import example
 
 _DIRECTORY = re.compile(r"working directory: *(/[^\n<`]*)", re.IGNORECASE)
 _REMINDER = "<system-reminder>"  # Claude Code's notes to the model; not what the user said

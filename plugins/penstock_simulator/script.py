@@ -21,7 +21,8 @@ from penstock import (
     UpstreamFailed,
     Usage,
 )
-from penstock_simulator.reply import MARK, Part, Reply
+
+from .reply import MARK, Part, Reply
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Tokens = Annotated[int, msgspec.Meta(ge=0)]

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from penstock import Block, TextBlock, Tool, ToolResultBlock
-from penstock_simulator.reply import Part
-from penstock_simulator.scene import Scene, json_for
+
+from .reply import Part
+from .scene import Scene, json_for
 
 _FILES = ("penstock-demo.txt", "penstock-demo-2.txt")
 _PATHS = ("file_path", "filePath", "path")

@@ -3,16 +3,18 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from penstock import Store, StoreUnavailable, Take
-from penstock_sqlite.file import ForeignFile, open_file
-from penstock_sqlite.lane import Lane
-from penstock_sqlite.state import State
+
+from .file import ForeignFile, open_file
+from .lane import Lane
+from .state import State
 
 T = TypeVar("T")
 
@@ -60,6 +62,13 @@ class SQLiteStore(Store):
             count += some
         return count
 
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        last: bytes | None = None
+        while page := await self._do(partial(State.keys, prefix=prefix.encode(), after=last)):
+            for key in page:
+                yield key.decode()
+            last = page[-1]
+
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
         return await self._do(lambda state: state.add(key.encode(), float(amount), ttl))
 
@@ -69,11 +78,17 @@ class SQLiteStore(Store):
     async def settle(self, takes: Sequence[Take]) -> None:
         await self._do(lambda state: state.settle(takes))
 
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        return await self._do(lambda state: state.levels(takes))
+
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         return await self._do(lambda state: state.hold(key.encode(), limit, holder.encode(), ttl))
 
     async def release(self, key: str, holder: str) -> None:
         await self._do(lambda state: state.release(key.encode(), holder.encode()))
+
+    async def held(self, key: str) -> int:
+        return await self._do(lambda state: state.held(key.encode()))
 
     async def close(self) -> None:
         await self._lane.close()

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
-from penstock_sqlite.state import State
+from .state import State
 
 T = TypeVar("T")
 

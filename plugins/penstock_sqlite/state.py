@@ -75,6 +75,14 @@ class State:
         gone = [self._connection.execute(statement, span).rowcount for statement in forget]
         return count, max(gone) >= ROWS
 
+    def keys(self, prefix: bytes, after: bytes | None) -> list[bytes]:
+        """Some of the keys under a prefix, in order: the first ones, or those behind `after`."""
+        begins, first = (">=", prefix) if after is None else (">", after)
+        live = "(expires is null or expires > ?)"
+        query = f"select key from value where key {begins} ? and key < ? and {live} order by key limit ?"
+        rows = self._connection.execute(query, (first, prefix + b"\xff", self._clock(), ROWS))  # no UTF-8 has that byte
+        return [row[0] for row in rows]
+
     def add(self, key: bytes, amount: float, ttl: float | None) -> float:
         now = self._write()
         query = "select data, expires from value where key = ? and (expires is null or expires > ?)"
@@ -97,6 +105,10 @@ class State:
         now = self._write()
         self._charge(takes, [self._level(take, now) for take in takes], now)
 
+    def levels(self, takes: Sequence[Take]) -> list[float]:
+        now = self._clock()
+        return [self._level(take, now) for take in takes]
+
     def hold(self, key: bytes, limit: int, holder: bytes, ttl: float) -> bool:
         now = self._write()
         return self._connection.execute(_PUT_LEASE, (key, holder, now + ttl, now, limit)).rowcount > 0
@@ -104,6 +116,11 @@ class State:
     def release(self, key: bytes, holder: bytes) -> None:
         self._write()
         self._connection.execute("delete from lease where key = ? and holder = ?", (key, holder))
+
+    def held(self, key: bytes) -> int:
+        query = "select count(*) from lease where key = ? and expires > ?"
+        (count,) = self._connection.execute(query, (key, self._clock())).fetchone()
+        return int(count)
 
     def _level(self, take: Take, now: float) -> float:
         query = "select level, at from bucket where key = ?"

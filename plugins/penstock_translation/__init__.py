@@ -17,9 +17,10 @@ from penstock import (
     UpstreamFailed,
     hookimpl,
 )
-from penstock_translation.anthropic.safeguards import unclaimed
-from penstock_translation.anthropic.sealing import resealed
-from penstock_translation.tokens import count
+
+from .anthropic.safeguards import unclaimed
+from .anthropic.sealing import resealed
+from .tokens import count
 
 __all__ = ["Translation"]
 

@@ -14,15 +14,13 @@ from typing import Literal
 import msgspec
 
 from penstock import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput, UpstreamFailed
-from penstock_translation.names import client_id
+
+from .names import client_id
+from .weights import ANSWER_LIMIT, BLOCK, FRAGMENT, Weighed, too_large
 
 Index = int | float | str | None
 """What servers number their calls with, if they do."""
 
-ANSWER_LIMIT = 64 << 20
-"""Characters of an answer, about, beyond which no upstream is believed."""
-
-_FRAGMENT, _BLOCK = 16, 256  # what either counts beyond its characters, since an empty one takes room too
 _MARKS = re.compile(r"""\\.?|["{}]""", re.DOTALL)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -96,7 +94,7 @@ class _Run:
         return more or bool(self.seal)
 
 
-class Blocks:
+class Blocks(Weighed):
     """Takes text, thinking and fragments of tool calls; `events` collects what can be said so far."""
 
     def __init__(self, name_of: Callable[[str], str], new_id: Callable[[], str]) -> None:
@@ -108,7 +106,6 @@ class Blocks:
         self._new_id = new_id
         self._queue: deque[_Run] = deque()
         self._opened = 0
-        self._size = 0
         self._last: _Run | None = None
         self._by_id: dict[str, _Run] = {}
         self._by_index: dict[Index, _Run] = {}
@@ -124,18 +121,12 @@ class Blocks:
         """What came last, if it may still go on."""
         return self._queue[-1].kind if self._queue else None
 
-    def weigh(self, size: int) -> None:
-        """Count characters that an answer has made somebody keep. Raises UpstreamFailed when they are too many."""
-        self._size += size + _FRAGMENT
-        if self._size > ANSWER_LIMIT:
-            raise _too_large()
-
     def text(self, kind: Literal["text", "thinking"], text: str) -> None:
         """More text or thinking."""
         self.size += len(text.encode())
-        self._size += len(text) + _FRAGMENT
+        self._size += len(text) + FRAGMENT  # as `weigh` does, without another call for each token
         if self._size > ANSWER_LIMIT:
-            raise _too_large()
+            raise too_large()
         run = self._queue[-1] if self._queue else None
         if run is None or run.kind != kind or run.seal:
             run = self._begin(kind)
@@ -196,7 +187,7 @@ class Blocks:
         self._advance(final=True)
 
     def _begin(self, kind: Literal["text", "thinking", "tool_use"]) -> _Run:
-        self.weigh(_BLOCK)
+        self.weigh(BLOCK)
         self._queue.append(_Run(kind))
         return self._queue[-1]
 
@@ -280,10 +271,6 @@ class Blocks:
             self.events.append(Signature(run.index, run.seal))
         self.events.append(BlockStop(run.index))
         run.closed = True
-
-
-def _too_large() -> UpstreamFailed:
-    return UpstreamFailed(f"the upstream's answer is larger than {ANSWER_LIMIT >> 20} million characters")
 
 
 def _begins_another(run: _Run, id: str, name: str, arguments: str) -> bool:

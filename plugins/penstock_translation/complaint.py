@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock_translation.untyped import items, members
+from .untyped import items, members
 
 _MOST = 1000  # characters of a message
 _PAGE = 16 * 1024  # bytes of a body that is not JSON

@@ -1,7 +1,8 @@
 """What an answer cost, for upstreams that do not say it."""
 
 from penstock import Exchange, Usage
-from penstock_translation.tokens import count
+
+from .tokens import count
 
 _BYTES_A_TOKEN = 4  # of text; near enough for what is marked as an estimate
 

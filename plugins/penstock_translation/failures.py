@@ -17,9 +17,10 @@ from penstock import (
     TooLarge,
     UpstreamFailed,
 )
-from penstock_translation.complaint import Complaint, read_complaint
-from penstock_translation.limits import too_long
-from penstock_translation.masking import masked
+
+from .complaint import Complaint, read_complaint
+from .limits import too_long
+from .masking import masked
 
 _LONGEST_WAIT = 86_400.0  # seconds
 _TIMEOUTS = (408, 499, 504, 522, 524)  # 499 is Google's for a cancelled operation, the last two are Cloudflare's

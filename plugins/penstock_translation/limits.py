@@ -7,7 +7,8 @@ fits and only the room asked for the answer does not, the words are those after 
 import re
 
 from penstock import GatewayError, InvalidRequest, PromptTooLong
-from penstock_translation.complaint import Complaint
+
+from .complaint import Complaint
 
 _NAMES = ("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded")
 

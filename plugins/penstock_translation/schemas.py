@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from penstock import Tool
-from penstock_translation.untyped import items, members
+
+from .untyped import items, members
 
 Members = dict[str, msgspec.Raw]
 

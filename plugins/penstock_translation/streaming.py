@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from penstock import Decoder, Event, Failed, GatewayError, Piece, UpstreamFailed, sse
-from penstock_translation.blocks import ANSWER_LIMIT
-from penstock_translation.complaint import read_complaint
+
+from .complaint import read_complaint
+from .weights import ANSWER_LIMIT
 
 T = TypeVar("T")
 

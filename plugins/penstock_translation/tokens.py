@@ -36,8 +36,9 @@ from penstock import (
     ToolUseBlock,
     picture_size,
 )
-from penstock_translation.media import Unpacking, decoded, pages
-from penstock_translation.pictures import (
+
+from .media import Unpacking, decoded, pages
+from .pictures import (
     Rule,
     area,
     crops,

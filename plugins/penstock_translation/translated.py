@@ -17,8 +17,9 @@ from penstock import (
     UpstreamProtocol,
     UpstreamRequest,
 )
-from penstock_translation.failures import answer_error
-from penstock_translation.streaming import AnswerDecoder, Assembly, read_answer
+
+from .failures import answer_error
+from .streaming import AnswerDecoder, Assembly, read_answer
 
 Streaming = Literal["as_asked", "always", "never"]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from penstock import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
-from penstock_translation.words import joined
+
+from .words import joined
 
 NO_RESULT = "(There is no result: the call was interrupted.)"
 """What a model is told of a call whose result is missing."""

@@ -1,7 +1,6 @@
 """What a prompt's content blocks say in words, for upstreams that can take nothing else of them."""
 
 import base64
-import binascii
 from collections.abc import Iterable
 
 from penstock import Block, DocumentBlock, ImageBlock, OtherBlock, TextBlock, ToolResultBlock, ToolUseBlock
@@ -44,7 +43,7 @@ def _document(block: DocumentBlock) -> str:
     if block.data:
         try:
             text = base64.b64decode(block.data).decode() if is_text(block) else "[file]"
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no UTF-8
             text = "[unreadable file]"
     heading = " ".join(filter(None, (block.title, block.url)))
     return "\n".join(filter(None, (f"[document: {heading}]" if heading else "", text)))

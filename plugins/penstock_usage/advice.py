@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from penstock import format_money
-from penstock_usage.sums import Line, Sums
+
+from .sums import Line, Sums
 
 FEW = 20
 """Requests of one kind below which nothing is concluded."""
@@ -18,8 +19,8 @@ def _of_models(models: Sequence[Line]) -> Iterator[str]:
     for name, sums in _enough(models):
         if sums.unpriced:
             yield (
-                f"{name}: {sums.unpriced} answers were counted at the default price, for want of one; "
-                "give it a price in `overrides` of the step `prices`"
+                f"{name}: {sums.unpriced} answers were counted at another price, for want of their own; "
+                "give it one in `overrides` of the step `prices`"
             )
         if sums.prompt_tokens / sums.requests > 5_000 and sums.cache_hit_rate < 0.2 and sums.cost_nano:
             yield (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from penstock import parse_duration
 
-BY = ("day", "team", "user", "key", "model", "upstream", "pipeline", "session", "agent")
+BY = ("day", "team", "user", "key", "model", "upstream", "pipeline", "session", "agent", "mode")
 FILTERS = ("team", "user", "key", "model", "upstream", "pipeline", "session")
 
 

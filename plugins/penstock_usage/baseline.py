@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from penstock import Database, Prices, Usage
-from penstock_usage.asking import Question
-from penstock_usage.sums import chosen, column
-from penstock_usage.tables import USAGE
+
+from .asking import Question
+from .sums import chosen, column
+from .tables import USAGE
 
 _KINDS = {
     "input": USAGE.c.input_tokens,
@@ -17,6 +18,7 @@ _KINDS = {
     "cache_write_1h": USAGE.c.cache_write_1h_tokens,
     "output": USAGE.c.output_tokens,
     "reasoning": USAGE.c.reasoning_tokens,
+    "searches": USAGE.c.searches,
 }
 
 
@@ -33,7 +35,7 @@ async def baseline(
 ) -> Mapping[str, int]:
     """Nano-dollars by name, counted answer by answer: prices have steps. `prices` are by name of a pipeline.
 
-    What was answered from a cache counts as nothing. Raises DatabaseUnavailable.
+    All in the standard way of processing. What was answered from a cache counts as nothing. Raises DatabaseUnavailable.
     """
     some = next(iter(prices.values()))
     kinds = (amount.label(kind) for kind, amount in _KINDS.items())
@@ -42,6 +44,6 @@ async def baseline(
     async with database.read() as connection:
         rows = await connection.stream(query.where(*chosen(USAGE, asked), USAGE.c.answered == "upstream"))
         async for row in rows.mappings():
-            usage = Usage(*(row[kind] for kind in _KINDS))
+            usage = Usage(**{kind: row[kind] for kind in _KINDS})
             costs[row["name"]] += prices.get(row["pipeline"], some).cost("", model, usage).total
     return costs

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock import ConfigError, DatabaseUnavailable, find_prices, open_database
-from penstock_usage.asking import BY, question
+
+from .asking import BY, question
 
 if TYPE_CHECKING:
-    from penstock_usage.report import Report
+    from .report import Report
 
 
 @click.command()
@@ -46,7 +47,7 @@ def usage(by: str, place: Path, url: str, as_json: bool, as_csv: bool, **asked: 
         raise click.ClickException(f"a ledger needs {error.name}: pip install 'penstock[database]'") from None
     except (ConfigError, DatabaseUnavailable, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    from penstock_usage.view import comma_separated
+    from .view import comma_separated
 
     if as_json:
         click.echo(json.dumps(report.rows(), indent=2))
@@ -57,9 +58,9 @@ def usage(by: str, place: Path, url: str, as_json: bool, as_csv: bool, **asked: 
 
 
 async def _report(place: Path, url: str, by: str, since: str, until: str, baseline: str, **filters: str) -> "Report":
-    from penstock_usage.baseline import check_model
-    from penstock_usage.report import make_report
-    from penstock_usage.tables import SCHEMA
+    from .baseline import check_model
+    from .report import make_report
+    from .tables import SCHEMA
 
     asked = question(since, until, filters)
     prices = await find_prices(place, os.environ) if baseline else {}

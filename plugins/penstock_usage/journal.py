@@ -13,7 +13,7 @@ from threading import Lock
 
 import msgspec
 
-from penstock_usage.record import Record
+from .record import Record
 
 BATCH = 500
 """Records that are read at once."""

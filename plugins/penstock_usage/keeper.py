@@ -5,13 +5,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from penstock import Database, Exchange, Usage
-from penstock_usage.journal import BATCH, Journal
-from penstock_usage.record import Record, record
-from penstock_usage.writer import Writer
+
+from .journal import BATCH, Journal
+from .record import Record, record
+from .writer import Writer
 
 PAUSE = 0.2
 """Seconds for which records are gathered before they are written to the journal together."""
@@ -54,14 +55,23 @@ class Keeper:
     """Keeps the records of one step."""
 
     def __init__(
-        self, folder: Path, database: Database, log: logging.LoggerAdapter[logging.Logger], clock: Callable[[], float]
+        self,
+        folder: Path,
+        database: Database,
+        log: logging.LoggerAdapter[logging.Logger],
+        clock: Callable[[], float],
+        keep: float,
     ) -> None:
-        """`folder` is that of the journals. `clock` is the one of the exchanges. Raises OSError."""
+        """`folder` is that of the journals. `clock` is the one of the exchanges.
+
+        Records are kept for `keep` seconds, 0 for ever. Raises OSError.
+        """
         self._folder = folder
         self._database = database
         self._writer = Writer(database)
         self._log = log
         self._clock = clock
+        self._keep = timedelta(seconds=keep)
         self._journal = Journal.create(folder)
         self._carried = 0
         self._open: dict[str, _Open] = {}
@@ -210,6 +220,7 @@ class Keeper:
             records, behind = await asyncio.to_thread(journal.read, position)
             if behind == position:
                 break
+            records = self._young(records, journal)
             ended = [each for each in records if each.outcome != "open"]
             under_way.update((each.id, each) for each in records if each.outcome == "open")
             for each in ended:
@@ -219,6 +230,16 @@ class Keeper:
         for each in under_way.values():
             each.outcome = "killed"
         return count + await self._writer.write(list(under_way.values()))
+
+    def _young(self, records: list[Record], journal: Journal) -> list[Record]:
+        """Those that are still in the database if they have ever been there: others might be counted twice."""
+        if not self._keep:
+            return records
+        since = datetime.now(UTC) - self._keep + timedelta(days=1)
+        young = [each for each in records if each.time > since]
+        if left_out := len(records) - len(young):
+            self._log.warning("%d records of %s are older than `keep`: they are left out", left_out, journal.path.name)
+        return young
 
     # ------------------------------------------------------------ the end, and trouble
 

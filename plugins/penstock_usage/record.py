@@ -29,7 +29,8 @@ class Try(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One exchange. Costs are in nano-dollars, `time` is that of the end, in UTC.
 
-    `model` is the client's word, `asked_model` the upstream's, `served_model` what it called itself. `answered` says by
+    `model` is the client's word, `asked_model` the upstream's, `served_model` what it called itself. `mode` is how the
+    upstream has processed it, such as `standard` or `priority`; `searches` are those of the web. `answered` says by
     whom: `upstream`, `simulator`, `gateway` (any other step, such as a cache), or "" by nobody. Tokens and cost are of
     the first two; of an answer that a cache gave, all tokens are in `replayed_tokens`, and what they would have cost in
     `replayed_nano`.
@@ -59,6 +60,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     cache_write_1h_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    searches: int = 0
+    mode: str = ""
     estimated: bool = False
     cost_nano: int = 0
     price_known: bool = True
@@ -120,7 +123,7 @@ def _count(made: Record, exchange: Exchange) -> None:
     """Tokens and cost: those of the upstream that answered, or of a step that did in its place."""
     usage, last = exchange.usage, exchange.attempt
     if last is not None and last.error is None and (last.status or usage != Usage()):
-        made.answered = "upstream"
+        made.answered, made.mode = "upstream", text(usage.mode) or "standard"
         _charge(made, usage)
         if (cost := exchange.cost) is not None:
             made.cost_nano, made.cache_saved_nano = _nano(cost.total), _nano(cost.saved)
@@ -138,6 +141,7 @@ def _charge(made: Record, usage: Usage) -> None:
     made.input_tokens, made.output_tokens = _whole(usage.input), _whole(usage.output)
     made.cache_read_tokens, made.reasoning_tokens = _whole(usage.cache_read), _whole(usage.reasoning)
     made.cache_write_tokens, made.cache_write_1h_tokens = _whole(usage.cache_write), _whole(usage.cache_write_1h)
+    made.searches = _whole(usage.searches)
     made.estimated = usage.estimated
 
 

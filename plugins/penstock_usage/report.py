@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from penstock import DOLLAR, Database, Prices, format_money
-from penstock_usage.advice import suggestions
-from penstock_usage.asking import Question
-from penstock_usage.baseline import baseline
-from penstock_usage.sums import Line, Sums, lines, total
-from penstock_usage.view import table
+
+from .advice import suggestions
+from .asking import Question
+from .baseline import baseline
+from .sums import Line, Sums, days_know, lines, remembered_since, total
+from .view import table
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -38,7 +39,7 @@ class Report(msgspec.Struct, kw_only=True):
             "since": self.asked.since,
             "until": self.asked.until,
             "rows": self.rows(),
-            "total": self.total.told(),
+            "total": self.total.told() | self._compared_whole(),
             "suggestions": self.advice,
         }
 
@@ -67,9 +68,14 @@ class Report(msgspec.Struct, kw_only=True):
             yield f"with {self.against} for everything: {format_money(would)}, so {saved} were saved"
 
     def _compared(self, name: str, cost: int) -> dict[str, float]:
+        return self._against(self.baseline.get(name, 0), cost)
+
+    def _compared_whole(self) -> dict[str, float]:
+        return self._against(sum(self.baseline.values()), self.total.cost_nano)
+
+    def _against(self, would: int, cost: int) -> dict[str, float]:
         if not self.against:
             return {}
-        would = self.baseline.get(name, 0)
         return {"baseline_usd": would / DOLLAR, "baseline_saved_usd": (would - cost) / DOLLAR}
 
 
@@ -78,12 +84,16 @@ async def make_report(
 ) -> Report:
     """Ask the ledger. `prices` are by name of a pipeline. Raises DatabaseUnavailable."""
     found = await lines(database, by, asked)
+    advice = suggestions(await lines(database, "model", asked), await lines(database, "upstream", asked))
+    needs_exchanges = against or not days_know(by, asked)
+    if needs_exchanges and (since := await remembered_since(database, asked)):
+        advice.insert(0, f"this counts single exchanges, of which the ledger has those since {since} (`keep`)")
     return Report(
         by=by,
         asked=asked,
         lines=found,
         total=total(found),
-        advice=suggestions(await lines(database, "model", asked), await lines(database, "upstream", asked)),
+        advice=advice,
         against=against,
         baseline=await baseline(database, by, asked, prices or {}, against) if against else {},
     )

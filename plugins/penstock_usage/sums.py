@@ -8,8 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock import DOLLAR, Database
-from penstock_usage.asking import Question
-from penstock_usage.tables import DAY, USAGE
+
+from .asking import Question
+from .tables import DAY, USAGE
 
 _MODEL = {"model": "asked_model"}  # what the column is called that the days sum up by
 _CANCELLED = ("cancelled", "killed")
@@ -36,6 +37,7 @@ class Sums(msgspec.Struct, kw_only=True):
     replayed_tokens: int = 0
     replayed_nano: int = 0
     duration_ms: int = 0
+    searches: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -64,6 +66,7 @@ class Sums(msgspec.Struct, kw_only=True):
             "cache_write_tokens": self.cache_write_tokens + self.cache_write_1h_tokens,
             "output_tokens": self.output_tokens,
             "reasoning_tokens": self.reasoning_tokens,
+            "web_searches": self.searches,
             "cost_usd": self.cost_nano / DOLLAR,
             "cache_hit_rate": round(self.cache_hit_rate, 4),
             "cache_saved_usd": self.cache_saved_nano / DOLLAR,
@@ -102,6 +105,19 @@ async def lines(database: Database, by: str, asked: Question) -> list[Line]:
     return sorted(found.values(), key=_by_name if by == "day" else _by_cost)
 
 
+async def remembered_since(database: Database, asked: Question) -> str:
+    """The first day of which single exchanges are known, "" if none of those asked for have left the ledger.
+
+    Raises DatabaseUnavailable.
+    """
+    names = {column.key for column in DAY.primary_key}
+    asked = asked._replace(filters={name: value for name, value in asked.filters.items() if name in names})
+    async with database.read() as connection:
+        days = await connection.scalar(sa.select(sa.func.min(DAY.c.day)).where(*chosen(DAY, asked)))
+        known = await connection.scalar(sa.select(sa.func.min(USAGE.c.day)).where(*chosen(USAGE, asked)))
+    return "" if days is None or days == known else known or "today"
+
+
 def total(found: list[Line]) -> Sums:
     """The sums of all lines."""
     result = Sums()
@@ -133,12 +149,13 @@ def _about(row: Any) -> dict[str, str]:
 
 def _by_day(by: str, asked: Question) -> sa.Select[Any]:
     """Sums by name and day: from those of the days if they know the name, else from the exchanges."""
-    table, sums = (DAY, _of_days()) if _days_know(by, asked) else (USAGE, _of_exchanges())
+    table, sums = (DAY, _of_days()) if days_know(by, asked) else (USAGE, _of_exchanges())
     name, day = column(table, by).label("name"), table.c.day
     return sa.select(name, day.label("day"), *sums).where(*chosen(table, asked)).group_by(name, day).order_by(day)
 
 
-def _days_know(by: str, asked: Question) -> bool:
+def days_know(by: str, asked: Question) -> bool:
+    """Whether the sums of the days have the answer; else it takes the exchanges."""
     return {by, *asked.filters} <= {column.key for column in DAY.primary_key}
 
 

@@ -13,8 +13,8 @@ def _text(name: str, key: str = "", *, primary: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text, key=key or name, primary_key=primary, nullable=False)
 
 
-def _whole(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
+def _whole(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null, server_default=default)
 
 
 def _flag(name: str) -> sa.Column[bool]:
@@ -63,6 +63,8 @@ USAGE = sa.Table(
     _flag("streamed"),
     _flag("simulated"),
     _whole("attempts"),
+    sa.Column("mode", sa.Text, nullable=False, server_default=""),
+    _whole("searches", default="0"),
     sa.Index("penstock_usage_by_day", "day"),
     sa.Index("penstock_usage_by_session", "session"),
 )
@@ -110,6 +112,7 @@ DAY = sa.Table(
     _whole("replayed_tokens"),
     _whole("replayed_nano"),
     _whole("duration_ms"),
+    _whole("searches", default="0"),
 )
 """Of answers only (`operation` is `generate`). `model` is the one the upstream was asked for."""
 

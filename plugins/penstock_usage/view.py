@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock import format_money
-from penstock_usage.sums import Line, Sums
+
+from .sums import Line, Sums
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _PLAIN_SPARKS = "_.-=+*%#"

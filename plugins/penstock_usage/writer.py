@@ -8,8 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock import Database
-from penstock_usage.record import Record
-from penstock_usage.tables import ATTEMPT, DAY, USAGE
+
+from .record import Record
+from .tables import ATTEMPT, DAY, USAGE
 
 Row = dict[str, Any]
 
@@ -70,7 +71,7 @@ def summed(records: Iterable[Record]) -> list[Row]:
 
 def _amounts(record: Record) -> dict[str, int]:
     """What one record adds to the sums of its day."""
-    same = {name: getattr(record, name) for name in _SUMS if name.endswith(("_tokens", "_nano", "_ms"))}
+    same = {name: getattr(record, name) for name in _SUMS if name.endswith(("_tokens", "_nano", "_ms", "searches"))}
     return {
         **same,
         "requests": 1,

@@ -19,7 +19,7 @@ from penstock.testing import (
 )
 from tests.integration.talk import Said, ask, prompt
 from tests.pipelines.test_examples import PIPELINES, at
-from tests.plugins.keydesk import made, penstock
+from tests.plugins.keydesk import made, penstock_here
 from tests.plugins.redis_server import BINARY, RedisServer
 from tests.postgres_server import MISSING, running_postgres
 
@@ -53,12 +53,12 @@ class Company:
 
     async def open(self, start: Callable[[], Awaitable[GatewayProcess]], *names: str) -> None:
         """Make the keys of these people, then start the hosts: their workers know them from the beginning."""
-        self.keys = dict(zip(names, await asyncio.gather(*map(self._key, names)), strict=True))
+        self.keys = {name: await self._key(name) for name in names}
         self.hosts = [*await asyncio.gather(start(), start())]
 
     async def _key(self, name: str) -> str:
-        who = ("--user", name, "--team", self.TEAMS[name], "--pipeline", FILE)
-        key: str = (await made(self.folder, *who, **self.env))["key"]
+        who = ("--user", name, "--team", self.TEAMS[name])
+        key: str = (await made(self.folder, *who, place=FILE, **self.env))["key"]
         return key
 
     async def ask(self, host: int, name: str, text: str = "hi", model: str = "claude-opus-5-5", **more: Any) -> Said:
@@ -71,7 +71,7 @@ class Company:
         """`penstock usage` by something, once it knows of so many requests."""
         async with asyncio.timeout(20):
             while True:
-                ran = await penstock(self.folder, "usage", "--pipeline", FILE, "--by", by, "--json", **self.env)
+                ran = await penstock_here(self.folder, "usage", "--by", by, "--json", place=FILE, **self.env)
                 lines = {line[by]: line for line in ran.json()}
                 if sum(line["requests"] for line in lines.values()) >= requests:
                     return lines
@@ -109,25 +109,29 @@ async def company(
     second.always(chat.whole("from the second", prompt_tokens=1000, completion_tokens=200))
     text = at("enterprise/enterprise", anthropic=first.url, openrouter=f"{second.url}/v1")
     place = Place(tmp_path, "enterprise/enterprise", {})
-    place.write((PIPELINES / "enterprise/gateway.yaml").read_text(), "enterprise/gateway.yaml")
+    workers, *names = request.param
+    shared = (PIPELINES / "enterprise/gateway.yaml").read_text()
+    place.write(shared.replace("workers: 2 ", f"workers: {workers} "), "enterprise/gateway.yaml")
     place.write(text)
     company = Company(tmp_path, env, first, second)
-    await company.open(lambda: gateway_process(text, env=env, name="enterprise/enterprise"), *request.param)
+    await company.open(lambda: gateway_process(text, env=env, name="enterprise/enterprise"), *names)
     return company
 
 
-def people(*names: str) -> pytest.MarkDecorator:
-    """Who has a key in a test."""
-    return pytest.mark.parametrize("company", [names], indirect=True, ids=["-".join(names)])
+def people(*names: str, workers: int = 1) -> pytest.MarkDecorator:
+    """Who has a key in a test, and how many workers each host has; fewer start sooner than the two of the file."""
+    return pytest.mark.parametrize("company", [(workers, *names)], indirect=True, ids=["-".join(names)])
 
 
 def models(upstream: ScriptedUpstream) -> list[str]:
     return [call.json()["model"] for call in upstream.calls]
 
 
-@people("eva", "max", "ann")
+@people("eva", "max", "ann", workers=2)
 async def test_keys_and_answers_are_those_of_all_hosts(company: Company) -> None:
-    first, again, other = [await company.ask(host, name) for host, name in ((0, "eva"), (1, "max"), (1, "ann"))]
+    first = await company.ask(0, "eva")
+    await company.usage("team", 1)  # what is in the ledger is in the cache
+    again, other = [await company.ask(1, name) for name in ("max", "ann")]
     assert [said.text for said in (first, again, other)] == ["from the first"] * 3
     assert [said.headers.get("x-cache") for said in (first, again, other)] == ["miss", "hit", None]
     assert [call.header("x-api-key") for call in company.anthropic.calls] == ["one"] * 2

@@ -62,7 +62,7 @@ class CrowdContract:
     async def test_no_more_inside_than_the_door_lets_in(self, store: Store, place: Place) -> None:
         assert await place.crowd("hold", 200) == [0] * CROWD
         assert await store.get("inside", int) == 0
-        assert await store.get("visits", int) > 0
+        assert (await store.get("visits", int) or 0) > 0
         assert all([await store.hold("door", 5, f"next {number}", 60) for number in range(5)])
 
     async def test_the_lease_of_the_dead_ends(self, store: Store, place: Place) -> None:

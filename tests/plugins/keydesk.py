@@ -1,4 +1,4 @@
-"""How tests manage keys: `penstock keys` as a process of its own, and the admin API of a gateway."""
+"""How tests manage keys: `penstock keys`, as a process of its own or in this one, and the admin API of a gateway."""
 
 import asyncio
 import json
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from click.testing import CliRunner
+
+from penstock.cli import main
 from penstock.testing import PATIENCE, clean_environment
 from tests.integration.talk import Said, ask, prompt
 
@@ -38,9 +41,19 @@ async def penstock(folder: Path, *arguments: str, **env: str) -> Ran:
     return Ran(process.returncode, out.decode(), err.decode())
 
 
-async def made(folder: Path, *arguments: str, **env: str) -> dict[str, Any]:
+async def penstock_here(folder: Path, *arguments: str, place: str = "pipelines", **env: str) -> Ran:
+    """The same in a thread of this process, which saves the start of another. `place` is what `--pipeline` names."""
+    given = [*arguments, "--pipeline", str(folder / place)]
+    result = await asyncio.to_thread(CliRunner().invoke, main, given, env=env)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+async def made(folder: Path, *arguments: str, place: str = "pipelines", **env: str) -> dict[str, Any]:
     """A new key, as `penstock keys create --json` tells it."""
-    told: dict[str, Any] = (await penstock(folder, "keys", "create", *arguments, "--json", **env)).json()
+    ran = await penstock_here(folder, "keys", "create", *arguments, "--json", place=place, **env)
+    told: dict[str, Any] = ran.json()
     return told
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from penstock.testing import PATIENCE
+from penstock.testing import PATIENCE, Reply, json_reply
 from penstock_auth.keys import hash_of, new_key
 
 Row = dict[str, Any]
@@ -49,7 +49,8 @@ def in_sqlite(path: Path) -> Query:
         with closing(sqlite3.connect(path)) as connection:
             connection.row_factory = sqlite3.Row
             try:
-                return [dict(row) for row in connection.execute(sql)]
+                with connection:
+                    return [dict(row) for row in connection.execute(sql)]
             except sqlite3.OperationalError as error:
                 if "no such table" not in str(error):
                     raise
@@ -71,6 +72,13 @@ def in_postgres(url: str) -> Query:
             await connection.close()
 
     return query
+
+
+def answer(**usage: Any) -> Reply:
+    """A whole message with this usage."""
+    content = [{"type": "text", "text": "hello"}]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "model-a", "content": content}
+    return json_reply({**message, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage})
 
 
 async def rows(query: Query, count: int = 1, table: str = "penstock_usage", order: str = "time") -> list[Row]:

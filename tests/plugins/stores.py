@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -87,6 +87,26 @@ class StoreContract:
         await store.set("other", 1)
         assert await store.clear("many/") == 1500
         assert await store.get("other", int) == 1
+
+    async def test_keys_are_those_of_values_under_a_prefix(self, store: Store, later: Later) -> None:
+        for key in ("p*[a]?\\/1", "p*[a]?\\/ü", "p*", "pa/3"):
+            await store.set(key, key)
+        await store.set("p*[a]?\\/gone", 1, ttl=0.5)
+        await store.add("p*[a]?\\/count", 1)
+        await store.take([Take("p*[a]?\\/bucket", 1, SLOW, 1)])
+        await later(0.5)
+        assert await keys(store, "p*[a]?\\/") == ["p*[a]?\\/1", "p*[a]?\\/count", "p*[a]?\\/ü"]
+        assert await keys(PrefixedStore(store, "p"), "*") == ["*", "*[a]?\\/1", "*[a]?\\/count", "*[a]?\\/ü"]
+        assert await keys(store, "nothing") == []
+
+    async def test_many_keys_are_listed_while_they_go(self, store: Store) -> None:
+        await asyncio.gather(*(store.set(f"many/{number}", number) for number in range(1500)))
+        found = set()
+        async for key in store.keys("many/"):
+            found.add(key)
+            await store.delete(key)
+        assert len(found) == 1500
+        assert await keys(store, "many/") == []
 
     # ------------------------------------------------------------ numbers
 
@@ -175,6 +195,17 @@ class StoreContract:
         assert waits.count(0) == 50
         assert await store.take([Take("c", 70, SLOW, 20)]) == 0
 
+    async def test_levels_are_told_and_nothing_is_taken(self, store: Store, later: Later) -> None:
+        await store.take([Take("a", 10, SLOW, 4), Take("b", 10, 20, 25)])
+        both = [Take("a", 10, SLOW, 99), Take("b", 10, 20, 0), Take("c", 7, SLOW, 1)]
+        first, second = await store.levels(both), await store.levels(both)
+        assert first[0] == pytest.approx(6, abs=1e-3)
+        assert -15 <= first[1] <= second[1] < 10
+        assert first[2] == second[2] == 7
+        await later(1.5)
+        assert await store.levels(both[1:]) == [10, 7]
+        assert await store.levels([]) == []
+
     # ------------------------------------------------------------ leases
 
     async def test_only_so_many_hold_a_lease(self, store: Store) -> None:
@@ -196,6 +227,17 @@ class StoreContract:
         assert await store.hold("l", 2, "c", 60)
         assert not await store.hold("l", 2, "b", 60)
 
+    async def test_held_leases_are_counted(self, store: Store, later: Later) -> None:
+        assert await store.held("l") == 0
+        await store.hold("l", 3, "a", 0.5)
+        await store.hold("l", 3, "b", 60)
+        await store.hold("l", 3, "b", 60)
+        assert await store.held("l") == 2
+        await later(0.5)
+        assert await store.held("l") == 1
+        await store.release("l", "b")
+        assert await store.held("l") == 0
+
     async def test_a_renewal_is_given_when_the_limit_has_become_smaller(self, store: Store) -> None:
         for holder in "abc":
             await store.hold("l", 3, holder, 60)
@@ -216,8 +258,16 @@ class StoreContract:
         assert await one.hold("k", 1, "z", 60)
         await one.settle([Take("k", 1, SLOW, -1)])
         assert await one.take([Take("k", 1, SLOW, 1)]) == 0
+        assert (await one.levels([Take("k", 1, SLOW, 1)]))[0] < 1
+        assert await two.levels([Take("k", 1, SLOW, 1)]) == [1]
+        assert (await one.held("k"), await two.held("k")) == (1, 0)
         await one.delete("k")
         assert await one.get("k", int) is None
+
+
+async def keys(store: "Store | Model", prefix: str) -> list[str]:
+    """The keys in order."""
+    return sorted({key async for key in store.keys(prefix)})
 
 
 # ---------------------------------------------------------------- the model
@@ -268,6 +318,17 @@ class Model:
             level, now = min(take.capacity, self.level(take) - take.amount), self.clock()
             self.buckets[take.key] = level, now, now + (take.capacity - level) / take.rate
 
+    async def levels(self, takes: Sequence[Take]) -> list[float]:
+        return [self.level(take) for take in takes]
+
+    async def held(self, key: str) -> int:
+        return len([end for end in self.leases.get(key, {}).values() if end > self.clock()])
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        for key in self.values:
+            if key.startswith(prefix) and await self.get(key, float) is not None:
+                yield key
+
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
         held = {who for who, end in self.leases.get(key, {}).items() if end > self.clock()}
         if holder in held or len(held) < limit:
@@ -306,8 +367,11 @@ def deeds(rates: st.SearchStrategy[float], patience: st.SearchStrategy[float]) -
         "add": (KEYS, QUARTERS, TTLS),
         "delete": (KEYS,),
         "clear": (KEYS,),
+        "keys": (KEYS,),
         "take": (takes,),
         "settle": (refunds,),
+        "levels": (takes,),
+        "held": (KEYS,),
         "hold": (KEYS, st.integers(1, 3), st.sampled_from("xyz"), QUARTERS.map(lambda seconds: seconds + 0.25)),
         "release": (KEYS, st.sampled_from("xyz")),
         "pass": (patience,),
@@ -318,6 +382,9 @@ def deeds(rates: st.SearchStrategy[float], patience: st.SearchStrategy[float]) -
     )
 
 
+_INEXACT = frozenset({"add", "take", "levels"})
+
+
 async def check(store: Store, clock: Clock, done: Sequence[Deed]) -> None:
     """Do it all to a store and to the model; they must not differ."""
     model = Model(clock)
@@ -325,7 +392,10 @@ async def check(store: Store, clock: Clock, done: Sequence[Deed]) -> None:
         if verb == "pass":
             await clock.later(*arguments)
             continue
-        expected = await getattr(model, verb)(*arguments)
-        found = await getattr(store, verb)(*arguments)
-        same = math.isclose(found, expected, rel_tol=1e-6) if isinstance(expected, float) else found == expected
+        if verb == "keys":
+            expected, found = await keys(model, *arguments), await keys(store, *arguments)
+        else:
+            expected = await getattr(model, verb)(*arguments)
+            found = await getattr(store, verb)(*arguments)
+        same = found == (pytest.approx(expected, rel=1e-6, abs=1e-4) if verb in _INEXACT else expected)
         assert same, f"{number}: {verb}{arguments} gave {found}, not {expected}"

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.testing import MakeGateway, RunningGateway, ScriptedUpstream, messages
 from tests.integration.talk import ask
-from tests.plugins.keydesk import desk, enter, made, penstock, until_status
+from tests.plugins.keydesk import desk, enter, made, penstock_here, until_status
 
 PIPELINE = """
 path: /
@@ -139,7 +139,7 @@ async def test_every_change_leaves_a_line_in_the_audit_trail_and_the_log(
     assert trail[0]["time"].startswith("20")
     for did in ("made", "rotated", "revoked"):
         assert f"{bob['id']} of bob was {did} by root (key_" in caplog.text
-    shown = (await penstock(office.folder, "keys", "audit", "--most", "2")).output.splitlines()
+    shown = (await penstock_here(office.folder, "keys", "audit", "--most", "2")).output.splitlines()
     assert [line.split()[3:5] for line in shown[1:]] == [["127.0.0.1", "revoke"], ["127.0.0.1", "rotate"]]
     secrets = (bob["key"], new["key"], office.admin)
     everything = caplog.text + json.dumps(trail) + (office.folder / "data/penstock.db").read_bytes().decode("latin-1")

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.testing import MakeGateway, ScriptedUpstream, messages
 from tests.core.places import write
-from tests.plugins.keydesk import enter, made, penstock
+from tests.plugins.keydesk import enter, made, penstock, penstock_here
 
 DATABASE = "path: /team\nplugins: [auth: {keys: database}, models, translation]\n"
 FILE = "path: /staff\nplugins: [auth: {keys: keys/staff.yaml}, models, translation]\n"
@@ -54,10 +54,20 @@ async def test_everything_that_prints_data_prints_json(place: Path) -> None:
 async def test_lists_can_be_of_one_team(place: Path) -> None:
     await made(place, "--user", "ann", "--team", "red")
     await made(place, "--user", "bob", "--team", "blue")
-    assert [key["user"] for key in (await penstock(place, "keys", "list", "--team", "blue", "--json")).json()] == [
+    assert [key["user"] for key in (await penstock_here(place, "keys", "list", "--team", "blue", "--json")).json()] == [
         "bob"
     ]
-    assert len((await penstock(place, "keys", "list")).output.splitlines()) == 3
+    assert len((await penstock_here(place, "keys", "list")).output.splitlines()) == 3
+
+
+async def test_a_key_whose_parent_has_ended_is_listed_so(place: Path) -> None:
+    ann = await made(place, "--user", "ann")
+    child = await made(place, "--user", "ann", "--parent", ann["id"])
+    await made(place, "--user", "ann", "--team", "red", "--parent", child["id"])
+    await penstock_here(place, "keys", "revoke", ann["id"])
+    for asked, told in (((), ["revoked", "orphaned", "orphaned"]), (("--team", "red"), ["orphaned"])):
+        listed = (await penstock_here(place, "keys", "list", *asked, "--json")).json()
+        assert [key["status"] for key in listed] == told
 
 
 @pytest.mark.parametrize(
@@ -78,13 +88,14 @@ async def test_lists_can_be_of_one_team(place: Path) -> None:
 async def test_a_mistake_is_one_clear_line(
     place: Path, arguments: tuple[str, ...], complaint: str, status: int
 ) -> None:
-    ran = await penstock(place, "keys", *arguments)
+    here = {} if "--pipeline" not in arguments else {"place": arguments[-1]}
+    ran = await penstock_here(place, "keys", *arguments[: 1 if here else None], **here)
     assert (ran.status, ran.output) == (status, "")
     assert complaint in ran.complaint
 
 
 async def test_another_database_can_be_named(place: Path) -> None:
-    await made(place, "--user", "ann", "--database", "sqlite:elsewhere.db")
+    await penstock(place, "keys", "create", "--user", "ann", "--database", "sqlite:elsewhere.db")
     assert (place / "elsewhere.db").exists()
     assert (await penstock(place, "keys", "list", "--json")).json() == []
     (listed,) = (await penstock(place, "keys", "list", "--database", "sqlite:elsewhere.db", "--json")).json()
@@ -96,9 +107,9 @@ async def test_where_the_gateway_has_a_pepper_of_its_own_the_command_takes_it(pl
     pepper = "a pepper that nobody knows"
     await made(place, "--user", "ann", PENSTOCK_PEPPER=pepper)
     assert not (place / "pipelines/penstock.pepper").exists()
-    other = await penstock(place, "keys", "create", "--user", "bob", PENSTOCK_PEPPER=pepper.upper())
+    other = await penstock_here(place, "keys", "create", "--user", "bob", PENSTOCK_PEPPER=pepper.upper())
     assert "made with another pepper" in other.complaint
-    none = await penstock(place, "keys", "create", "--user", "bob", "--pipeline", "pipelines/team.yaml")
+    none = await penstock_here(place, "keys", "create", "--user", "bob", place="pipelines/team.yaml")
     assert "PENSTOCK_PEPPER" in none.complaint
     assert none.status == 1
 
@@ -135,12 +146,12 @@ async def test_for_a_keys_file_json_has_key_id_and_entry(tmp_path: Path) -> None
 async def test_other_changes_of_a_keys_file_are_made_in_it(tmp_path: Path) -> None:
     write(tmp_path, {"pipelines/staff.yaml": FILE})
     for command in (("list",), ("revoke", "x"), ("rotate", "x"), ("audit",)):
-        ran = await penstock(tmp_path, "keys", *command)
+        ran = await penstock_here(tmp_path, "keys", *command)
         assert (ran.status, "keys/staff.yaml: edit that file" in ran.complaint) == (1, True)
 
 
 async def test_a_folder_without_keys_says_so(tmp_path: Path) -> None:
     write(tmp_path, {"pipelines/a.yaml": "plugins: [models, translation]\n"})
-    ran = await penstock(tmp_path, "keys", "list")
-    assert "no pipeline in pipelines has a step 'auth' with keys" in ran.complaint
+    ran = await penstock_here(tmp_path, "keys", "list")
+    assert "pipelines has a step 'auth' with keys" in ran.complaint
     assert json.dumps("Traceback") not in ran.complaint

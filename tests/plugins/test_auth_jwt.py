@@ -71,6 +71,12 @@ class Idp:
         return jwt.encode({"alg": alg, "kid": key.kid, **(header or {})}, told, key, algorithms=[alg])
 
 
+@pytest.fixture(autouse=True)
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway asks a sign-on again sooner than any other would."""
+    monkeypatch.setattr("penstock_auth.jwks._AGAIN", 0.1)
+
+
 @pytest.fixture
 async def idp(make_upstream: MakeUpstream) -> Idp:
     return Idp(await make_upstream())
@@ -214,7 +220,7 @@ async def test_who_is_in_no_group_of_the_mapping_stays_outside(
 
 async def test_a_token_ends_though_it_is_remembered(gateway: MakeGateway, upstream: ScriptedUpstream, idp: Idp) -> None:
     gate = await serve(gateway, upstream, idp, ", leeway: 0s")
-    token = idp.token(exp=int(time.time()) + 2)
+    token = idp.token(exp=int(time.time()) + 1)
     assert (await enter(gate, token)).status == 200
     async with asyncio.timeout(5):
         while (said := await enter(gate, token)).status == 200:  # noqa: ASYNC110 - nobody announces it
@@ -245,7 +251,7 @@ async def test_keys_that_rotate_are_fetched_and_old_ones_no_longer_taken(
 async def test_a_sign_on_that_is_away_at_the_start_is_waited_for(
     gateway: MakeGateway, upstream: ScriptedUpstream, idp: Idp, answer: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock_auth.jwks.DEADLINE", 1.0)
+    monkeypatch.setattr("penstock_auth.jwks.DEADLINE", 0.3)
     idp.server.always(answer, path="/keys")
     key = new_key()
     gate = await serve(gateway, upstream, idp, keys=f'keys: [{{hash: "{hash_of(key)}", user: bob}}]\n')

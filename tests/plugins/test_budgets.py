@@ -19,6 +19,7 @@ from penstock import (
     Cost,
     Exchange,
     GatewayError,
+    Handler,
     Internal,
     OverBudget,
     Overloaded,
@@ -85,6 +86,9 @@ class Spawner:
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[None]] = []
 
+    def add_route(self, path: str, handler: Handler) -> None:
+        self.handler = handler
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self.tasks.append(asyncio.create_task(work, name=name))
 
@@ -118,6 +122,7 @@ class Stage:
             await self.plugin.on_complete(exchange)
             raise
         attempt.request = UpstreamRequest("/", b"", {})
+        attempt.leave()
         return exchange
 
     async def refusal(self, exchange: Exchange, model: str = "") -> GatewayError:
@@ -318,7 +323,7 @@ async def test_a_failed_call_is_free_and_the_next_one_is_paid() -> None:
 async def test_who_leaves_before_the_call_pays_nothing() -> None:
     stage = Stage(total="$10")
     exchange = await stage.ask(asking())
-    exchange.attempts[-1].request = None
+    exchange.attempts[-1].sent = False
     await stage.end(exchange, outcome="cancelled")
     assert await stage.spent() == 0
 
@@ -381,6 +386,14 @@ async def test_only_some_models_have_a_budget() -> None:
     await stage.end(await stage.ask(asking(), model="big-1"), 100)
     await stage.spends(100, model="small")
     assert (await stage.refusal(asking(), model="big-2")).message.endswith("it does not reset; ask Eve")
+
+
+async def test_to_name_the_upstream_keeps_nobody_from_the_cheaper_model() -> None:
+    stage = Stage(daily="$1", downgrade={"big-*": "small"}, downgrade_at=0.5, only=["big-*"])
+    await stage.spends(60, model="big-1")
+    exchange = asking(model="main/big-2")
+    await stage.ask(exchange, model="small")
+    assert exchange.request.model == "small"
 
 
 # ---------------------------------------------------------------- what is told

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import pytest
 
@@ -31,6 +32,7 @@ from penstock.testing import (
 from penstock_cache.entry import Entry
 from penstock_cache.shelf import Shelf
 from tests.integration.talk import RELAY, Said, ask, log_lines, opened, prompt, until
+from tests.plugins.redis_server import BINARY, RedisServer
 from tests.plugins.stores import Clock
 
 WHO = '''
@@ -462,12 +464,180 @@ async def test_it_forgets_when_told_but_still_counts(gateway: MakeGateway, upstr
     assert (await stats(gate, {}))["misses"] == 3
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_the_endpoint_is_for_admins(gateway: MakeGateway, upstream: ScriptedUpstream, method: str) -> None:
+LISTED = """
+path: /
+upstreams:
+  main: {protocol: anthropic, url: "{url}", key: upstream-key}
+plugins:
+  - logging: {to: log.jsonl}
+  - who
+  - cache:
+    enabled: false
+  - translation
+teams:
+  red: {cache: true}
+  blue: {cache: {ttl: 1d}}
+"""
+
+
+async def asked_for(gate: RunningGateway, user: str, path: str, method: str = "GET", **query: str) -> Said:
+    return await ask(gate.url, method=method, path=f"/-/{path}?{urlencode(query)}", headers={"x-user": user})
+
+
+async def entries(gate: RunningGateway, user: str, **query: str) -> list[dict[str, Any]]:
+    said = await asked_for(gate, user, "cache/entries", **query)
+    assert said.status == 200, said.body
+    return cast("list[dict[str, Any]]", said.json()["entries"])
+
+
+async def filled(gateway: MakeGateway, upstream: ScriptedUpstream) -> RunningGateway:
+    """A gateway with an answer for red, two for blue, one of them asked again, and none for the rest."""
+    upstream.always(HELLO)
+    gate = await gateway(LISTED, url=upstream.url, files=FILES)
+    await put(gate, "a", {"x-user": "ann@red"})
+    await put(gate, "b", {"x-user": "ben@blue"})
+    await put(gate, "c", {"x-user": "ben@blue"}, model="other-model")
+    assert result(await put(gate, "c", {"x-user": "bea@blue"}, model="other-model")) == "hit"
+    assert "x-cache" not in (await put(gate, "c", {"x-user": "eve"})).headers
+    return gate
+
+
+async def test_everybody_sees_the_entries_that_they_might_get(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await filled(gateway, upstream)
+
+    async def hits() -> bool:
+        return [line["hits"] for line in await entries(gate, "ben@blue")] == [1, 0]
+
+    await eventually(hits)
+    newest, older = await entries(gate, "ben@blue")
+    assert newest["id"].startswith("blue/*/other-model/")
+    assert {"model": "other-model", "scope": "team", "team": "blue", "owner": "", "hits": 1}.items() <= newest.items()
+    assert 86400 - PATIENCE < newest["ttl_seconds"] <= 86400
+    assert 0 <= newest["age_seconds"] <= older["age_seconds"] < PATIENCE
+    assert 0 < newest["size_bytes"] < 2000
+    assert "events" not in newest
+    assert [line["team"] for line in await entries(gate, "ann@red")] == ["red"]
+    assert await entries(gate, "eve") == []
+    assert len(await entries(gate, "root")) == 3
+    assert [line["team"] for line in await entries(gate, "root", team="red")] == ["red"]
+    assert [line["model"] for line in await entries(gate, "root", model="oth*")] == ["other-model"]
+    said = await asked_for(gate, "root", "cache/entries", limit="2")
+    assert (len(said.json()["entries"]), said.json()["more"]) == (2, True)
+
+
+async def test_nobody_sees_another_team(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await filled(gateway, upstream)
+    (theirs,) = await entries(gate, "ann@red")
+    for user in ("ben@blue", "root@blue"):
+        for query in ({"team": "red"}, {"team": ""}):
+            for path in ("cache", "cache/entries"):
+                assert (await asked_for(gate, user, path, **query)).status == 403
+        assert (await asked_for(gate, user, "cache/entries", id=theirs["id"])).status == 404
+    assert (await asked_for(gate, "root@blue", "cache", "DELETE", id=theirs["id"])).status == 404
+    assert (await asked_for(gate, "", "cache/entries")).status == 401
+
+
+async def test_what_an_answer_says_is_for_admins_who_ask(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await filled(gateway, upstream)
+    (mine,) = await entries(gate, "ann@red")
+    assert (await asked_for(gate, "ann@red", "cache/entries", id=mine["id"], contents="true")).status == 403
+    assert (await asked_for(gate, "root", "cache/entries", contents="true")).status == 400
+    for admin in ("root", "root@red"):
+        (shown,) = await entries(gate, admin, id=mine["id"], contents="true")
+        assert "hello" in "".join(event.get("text", "") for event in shown["events"])
+
+
+async def test_admins_clear_all_or_some(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await filled(gateway, upstream)
+
+    async def forgotten(user: str, **query: str) -> int:
+        said = await asked_for(gate, user, "cache", "DELETE", **query)
+        assert said.status == 200, said.body
+        return int(said.json()["forgotten"])
+
+    assert (await asked_for(gate, "ben@blue", "cache", "DELETE")).status == 403
+    (theirs,) = await entries(gate, "ann@red")
+    assert await forgotten("root@blue", model="other-*") == 1
+    assert [line["team"] for line in await entries(gate, "root")] == ["blue", "red"]
+    assert await forgotten("root@blue") == 1
+    assert await forgotten("root", id=theirs["id"]) == 1
+    assert (await asked_for(gate, "root", "cache", "DELETE", id=theirs["id"])).status == 404
+    assert result(await put(gate, "a", {"x-user": "ann@red"})) == "miss"
+    assert result(await put(gate, "b", {"x-user": "ben@blue"})) == "miss"
+    assert await forgotten("root", team="red") == 1
+    assert await forgotten("root") == 1
+    assert await entries(gate, "root") == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_any_store_lists_and_clears(
+    gateway: MakeGateway, upstream: ScriptedUpstream, tmp_path: Path, kind: str
+) -> None:
+    if kind == "redis" and BINARY is None:
+        pytest.skip("needs redis-server or valkey-server")
+    server = RedisServer(tmp_path)
+    try:
+        if kind == "redis":
+            await asyncio.to_thread(server.start)
+        store = "sqlite:state.db" if kind == "sqlite" else f"{server.url}?timeout=5"
+        upstream.always(HELLO)
+        gate = await started(gateway, upstream, files={"gateway.yaml": f'store: "{store}"\n'})
+        for text in ("a", "b", "a"):
+            await put(gate, text)
+        assert [line["hits"] for line in await entries(gate, "ann@red")] == [0, 1]
+        assert (await asked_for(gate, "root", "cache", "DELETE", model="*")).json() == {"forgotten": 2}
+        assert await entries(gate, "root") == []
+        assert (await stats(gate, {"x-user": "root"}))["hits"] == 1
+    finally:
+        server.kill()
+
+
+async def test_it_is_counted_by_team(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await filled(gateway, upstream)
+
+    async def all_there() -> bool:
+        return bool((await stats(gate, {"x-user": "root"}))["misses"] == 3)
+
+    await eventually(all_there)
+    whole = await stats(gate, {"x-user": "root"})
+    assert [(each["team"], each["hits"], each["misses"]) for each in whole["teams"]] == [("blue", 1, 2), ("red", 0, 1)]
+    assert (whole["hits"], whole["kept"]) == (1, 3)
+    blue = await stats(gate, {"x-user": "ben@blue"})
+    assert "teams" not in blue
+    assert blue == {name: value for name, value in whole["teams"][0].items() if name != "team"}
+    assert (await stats(gate, {"x-user": "eve"}))["misses"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "complaint"),
+    [
+        ("cache", {"tema": "red"}, "unknown parameter 'tema'; there are: team"),
+        ("cache/entries", {"limit": "0"}, "limit: expected a number from 1 to 1000, got '0'"),
+        ("cache/entries", {"limit": "many"}, "limit: expected a number from 1 to 1000, got 'many'"),
+    ],
+)
+async def test_a_wrong_question_is_refused(
+    gateway: MakeGateway, upstream: ScriptedUpstream, path: str, query: dict[str, str], complaint: str
+) -> None:
     gate = await started(gateway, upstream)
-    for user, status in (("", 401), ("ann@red", 403), ("root@red", 403), ("root", 200)):
-        said = await ask(gate.url, method=method, path="/-/cache", headers={"x-user": user} if user else {})
-        assert said.status == status
+    said = await asked_for(gate, "root", path, **query)
+    assert (said.status, said.json()["error"]["message"]) == (400, complaint)
+
+
+async def test_names_tell_all_scopes_apart(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    upstream.always(HELLO)
+    for scope, user, expected in (
+        ("key", "ann@r/e d", ("key", "r/e d", "ann laptop")),
+        ("key", "eve", ("key", "", "eve laptop")),
+        ("team", "ann@*", ("team", "*", "")),
+        ("pipeline", "ann@red", ("pipeline", "", "")),
+    ):
+        gate = await started(gateway, upstream, f"scope: {scope}")
+        await put(gate, headers={"x-user": user, "x-key": "laptop"}, model="vendor/model:1 *")
+        (line,) = await entries(gate, "root")
+        assert (line["scope"], line["team"], line["owner"], line["model"]) == (*expected, "vendor/model:1 *")
+        assert len(await entries(gate, "root", id=line["id"])) == 1
+        assert await entries(gate, "eve@other") == []
 
 
 async def test_the_endpoint_of_an_open_pipeline_is_for_this_machine(
@@ -629,7 +799,7 @@ async def test_a_store_that_is_away_is_an_empty_one(caplog: pytest.LogCaptureFix
 async def test_a_store_of_another_version_is_an_empty_one() -> None:
     clock = Clock()
     store = Moody(clock)
-    await store.set("answer/1/k", {"something": "else"})
+    await store.set("answer/2/k", {"something": "else"})
     assert await shelf(store, clock).find("k") is None
 
 
@@ -655,7 +825,48 @@ async def test_a_gateway_whose_store_is_away_answers_all_the_same(
         assert (result(said), said.text) == ("miss", "hello")
     assert sum("nothing is answered from the cache" in record.message for record in caplog.records) == 1
     said = await ask(gate.url, method="GET", path="/-/cache", headers={"x-user": "root"})
-    assert (said.status, "the store is away" in said.body.decode()) == (503, True)
+    assert (said.status, "cannot look into its cache" in said.body.decode()) == (503, True)
+    assert "state.db" not in said.body.decode()  # where things are is for the log
+
+
+CHEAPER = '''
+"""Has another model answer."""
+from penstock import Exchange, Plugin, hookimpl
+
+class Cheaper(Plugin):
+    """As a step does whose budget is nearly spent."""
+
+    @hookimpl
+    def on_request(self, exchange: Exchange) -> None:
+        if exchange.headers.get("x-poor"):
+            exchange.request.model = "model-c"
+'''
+
+
+async def test_the_answer_of_a_model_that_was_put_in_place_is_not_kept(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    upstream.always(HELLO)
+    pipeline = CACHE.replace("  - translation", "  - cheaper\n  - translation")
+    files = {**FILES, "../plugins/cheaper.py": CHEAPER}
+    gate = await gateway(pipeline, url=upstream.url, options="{}", files=files)
+    for poor, found in (("1", "miss"), ("", "miss"), ("1", "hit")):
+        assert result(await put(gate, headers={**ANN, "x-poor": poor})) == found
+    assert [call.json()["model"] for call in upstream.calls] == ["model-c", "model-a"]
+
+
+async def test_nobody_waits_for_an_answer_that_could_not_be_kept(
+    gateway: MakeGateway, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: object) -> None:
+        raise OverflowError("too much")
+
+    upstream.always(HELLO)
+    gate = await started(gateway, upstream)
+    monkeypatch.setattr(Entry, "fits", breaks)
+    for _ in range(2):
+        assert (await ask(gate.url, prompt(), headers=ANN)).text == "hello"
+    assert "mistake in step 'cache'" in caplog.text
 
 
 # ---------------------------------------------------------------- the provider's cache

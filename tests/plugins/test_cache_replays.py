@@ -9,9 +9,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import Event, Exchange, GatewayError, Internal, Piece
+from penstock import Event, Exchange, Internal, Piece
 from penstock.delivery import Delivery
 from penstock.plan import EVENTS, Call, Upward
+from penstock.timings import Timer
 from penstock_cache.entry import Entry, entry_of, replay
 from penstock_cache.recording import Recording
 from tests.protocols.answers import Answer, Message, accumulated, answers, check_message
@@ -26,12 +27,12 @@ COMPLETE = ("end_turn", "tool_use", "stop_sequence")
 def delivery(exchange: Exchange, recording: Recording | None = None) -> Delivery:
     """An answer's way to the client, past the recording."""
 
-    def blame(step: str, error: Exception) -> GatewayError:
-        return Internal(f"{step}: {error!r}")
+    def broke(call: Call, error: Exception) -> Upward:
+        raise Internal(f"{call.step}: {error!r}")
 
-    calls = (Call(0, "cache", lambda _, event: recording.add(event)),) if recording else ()
-    upward = Upward((), (), dict.fromkeys(EVENTS, calls) if calls else {}, frozenset())
-    return Delivery(exchange, upward, relay=False, sees_deltas=True, clock=time.monotonic, blame=blame)
+    calls = (Call(0, "cache", lambda _, event: recording.add(event), Timer()),) if recording else ()
+    upward = Upward((), (), dict.fromkeys(EVENTS, calls) if calls else {})
+    return Delivery(exchange, upward, relay=False, sees_deltas=True, clock=time.monotonic, broke=broke)
 
 
 def original(answer: Answer, *, stream: bool) -> tuple[Message, Exchange, Entry]:
@@ -41,7 +42,7 @@ def original(answer: Answer, *, stream: bool) -> tuple[Message, Exchange, Entry]
     recording = Recording(LARGEST, tool_calls=True)
     message = (_streamed if stream else _whole)(answer, exchange, delivery(exchange, recording))
     exchange.outcome = "ok"
-    entry = entry_of(exchange, recording, {})
+    entry = entry_of(exchange, recording, exchange.request.model, {})
     assert entry is not None
     return message, exchange, msgspec.json.decode(msgspec.json.encode(entry), type=Entry)
 
@@ -113,7 +114,7 @@ def test_what_was_cut_short_is_not_kept(wire: Wire, data: st.DataObject) -> None
     _streamed(answer, exchange, delivery(exchange, recording))
     exchange.outcome = "ok"
     assert exchange.stop_reason not in COMPLETE
-    assert entry_of(exchange, recording, {}) is None
+    assert entry_of(exchange, recording, exchange.request.model, {}) is None
 
 
 @for_each_wire
@@ -129,4 +130,4 @@ def test_an_answer_that_has_not_ended_well_is_not_kept(wire: Wire, data: st.Data
     for chunk in answer.pieces[: data.draw(st.integers(0, len(answer.pieces)))]:
         way.encode(decoder.feed(chunk), encoder)
     exchange.outcome = data.draw(st.sampled_from(["open", "error", "cancelled"]))
-    assert entry_of(exchange, recording, {}) is None
+    assert entry_of(exchange, recording, exchange.request.model, {}) is None

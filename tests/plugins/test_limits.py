@@ -15,6 +15,7 @@ from penstock import (
     Attempt,
     Exchange,
     GatewayError,
+    Handler,
     OverBudget,
     Overloaded,
     Plugin,
@@ -73,6 +74,9 @@ class Spawner:
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[None]] = []
 
+    def add_route(self, path: str, handler: Handler) -> None:
+        self.handler = handler
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self.tasks.append(asyncio.create_task(work, name=name))
 
@@ -107,8 +111,8 @@ class Stage:
         await self.plugin.on_complete(exchange)
         return caught.value
 
-    async def call(self, exchange: Exchange, upstream: str = "one", model: str = "") -> Attempt:
-        """Try a target, and have the request ready."""
+    async def call(self, exchange: Exchange, upstream: str = "one", model: str = "", *, leaves: bool = True) -> Attempt:
+        """Try a target, and have the request ready; it leaves unless somebody is in its way."""
         attempt = Attempt(len(exchange.attempts) + 1, Target(upstream, model), UPSTREAMS[upstream])
         exchange.attempts.append(attempt)
         try:
@@ -117,6 +121,8 @@ class Stage:
             await self.fail(exchange, error)
             raise
         attempt.request = UpstreamRequest("/", b"", {})
+        if leaves:
+            attempt.leave()
         return attempt
 
     async def fail(self, exchange: Exchange, error: GatewayError, status: int | None = None) -> None:
@@ -323,6 +329,13 @@ async def test_only_some_models_are_counted() -> None:
     await stage.refusal(asking(model="claude-opus-4-6"))
 
 
+@pytest.mark.parametrize("model", ["one/claude-opus-4-5", "two,claude-opus-4-5"])
+async def test_to_name_the_upstream_does_not_help(model: str) -> None:
+    stage = Stage({"requests_per_day": 1, "only": ["claude-opus-*"]})
+    await stage.enter(asking(model="claude-opus-4-5"))
+    await stage.refusal(asking(model=model))
+
+
 @pytest.mark.parametrize("operation", ["count_tokens", "list_models"])
 async def test_what_is_no_request_for_an_answer_is_free(operation: Operation) -> None:
     stage = Stage({"requests_per_day": 1})
@@ -419,9 +432,12 @@ async def test_what_came_to_no_call_costs_nothing(outcome: Outcome) -> None:
     for _ in range(3):
         await stage.end(await stage.enter(asking()), outcome=outcome)
     refused = await stage.enter(asking())
-    await stage.call(refused)
+    await stage.call(refused, leaves=False)
     await stage.fail(refused, OverBudget("another step says so"))
     await stage.end(refused, outcome="error")
+    waiting = await stage.enter(asking())
+    await stage.call(waiting, leaves=False)
+    await stage.end(waiting, outcome=outcome)
     await stage.answered(Usage())
 
 

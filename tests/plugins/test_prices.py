@@ -21,7 +21,7 @@ from penstock.options import decode_hook
 from penstock.problems import ConfigError
 from penstock.testing import MakeGateway, ScriptedUpstream, chat, json_reply, messages
 from penstock_prices import PriceList
-from penstock_prices.build import build, clauses, model_entry
+from penstock_prices.build import build, clauses, model_entry, the_additions
 from penstock_prices.names import LONGEST
 from penstock_prices.price import Price, Tariff
 from penstock_prices.pricing import Pricing
@@ -37,14 +37,18 @@ DEFAULT = Price(input=5 * DOLLAR, output=25 * DOLLAR)
 
 
 def pricing(
-    presets: Mapping[str, str] | None = None, overrides: Mapping[str, object] | None = None, at: datetime = NOON
+    presets: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    at: datetime = NOON,
+    modes: Mapping[str, float] | None = None,
 ) -> Pricing:
     """Prices for upstreams by name, each with its preset; without any, an upstream `own` that no preset made."""
     named = {"own": ""} if presets is None else presets
     made = {name: Upstream(name=name, protocol=NOBODY, preset=preset) for name, preset in named.items()}
     plugin = msgspec.convert({"overrides": overrides or {}}, PriceList, dec_hook=decode_hook())
     log = logging.LoggerAdapter(logging.getLogger("penstock.test.prices"), {})
-    return Pricing(made, plugin.overrides, DEFAULT, log, at.timestamp)
+    factors = {name: round(factor * DOLLAR) for name, factor in (modes or {}).items()}
+    return Pricing(made, plugin.overrides, DEFAULT, log, at.timestamp, factors)
 
 
 def dollars(cost: Cost) -> str:
@@ -52,10 +56,10 @@ def dollars(cost: Cost) -> str:
     return f"{cost.total / DOLLAR:.9f}".rstrip("0").rstrip(".")
 
 
-def per_million(prices: Prices, upstream: str, model: str, **more: str) -> tuple[str, str]:
+def per_million(prices: Prices, upstream: str, model: str, mode: str = "", **more: str) -> tuple[str, str]:
     """Input and output of a million tokens, a thousand at a time so that no long prompt is meant."""
-    first = prices.cost(upstream, model, Usage(input=1000), **more).total
-    second = prices.cost(upstream, model, Usage(output=1000), **more).total
+    first = prices.cost(upstream, model, Usage(input=1000, mode=mode), **more).total
+    second = prices.cost(upstream, model, Usage(output=1000, mode=mode), **more).total
     return dollars(Cost(1000 * first)), dollars(Cost(1000 * second))
 
 
@@ -96,11 +100,58 @@ def test_caches_save_what_they_save() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "paid"), [("", "2"), ("batch", "1"), ("flex", "1"), ("priority", "4"), ("standard", "2")]
+    ("upstream", "model", "mode", "paid"),
+    [
+        # developers.openai.com/api/docs/pricing
+        ("openai", "gpt-6-sol", "", ("2", "10")),
+        ("openai", "gpt-6-sol", "batch", ("1", "5")),
+        ("openai", "gpt-6-sol", "flex", ("1", "5")),
+        ("openai", "gpt-6-sol", "priority", ("4", "20")),
+        # platform.claude.com/docs/en/about-claude/pricing, fast mode
+        ("anthropic", "claude-opus-5-5", "fast", ("8", "40")),
+        ("anthropic", "claude-opus-5-5", "batch", ("2", "10")),
+        # ai.google.dev/gemini-api/docs/pricing
+        ("gemini", "gemini-3-flash-preview", "batch", ("0.25", "1.5")),
+    ],
 )
-def test_ways_of_processing_have_their_own_rates(mode: str, paid: str) -> None:
-    prices = pricing({"openai": "openai"})
-    assert per_million(prices, "openai", "gpt-6-sol", mode=mode)[0] == paid
+def test_ways_of_processing_have_their_own_rates(upstream: str, model: str, mode: str, paid: tuple[str, str]) -> None:
+    assert per_million(pricing({upstream: upstream}), upstream, model, mode) == paid
+
+
+def test_a_way_without_a_price_costs_the_standard_one_and_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    prices = pricing({"main": "anthropic"})
+    for _ in range(3):
+        cost = prices.cost("main", "claude-opus-5-5", Usage(input=MILLION, mode="priority"))
+        assert (dollars(cost), cost.known) == ("4", False)
+    assert caplog.messages == [
+        "no price is known for model 'claude-opus-5-5' of upstream main in its mode 'priority': "
+        "it counts at the standard price"
+    ]
+    assert pricing({"here": "vllm"}).cost("here", "m", Usage(input=MILLION, mode="priority")) == Cost(0, 0, known=True)
+
+
+def test_a_factor_makes_a_price_for_a_way_that_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    prices = pricing({"main": "anthropic"}, modes={"priority": 0.5, "ultrafast": 2.5, "fast": 9, "held": 0})
+    used = Usage(input=100_000, cache_read=200_000, output=10_000, searches=3)
+    plain = prices.cost("main", "claude-opus-5-5", used)
+    searches = 3 * DOLLAR // 100
+    for mode, factor in (("priority", 0.5), ("ultrafast", 2.5), ("held", 0)):
+        cost = prices.cost("main", "claude-opus-5-5", msgspec.structs.replace(used, mode=mode))
+        assert cost.total == (plain.total - searches) * factor + searches
+        assert cost.saved == plain.saved * factor
+        assert cost.known
+    assert per_million(prices, "main", "claude-opus-5-5", "fast")[0] == "8"  # the table's own price counts
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("upstream", "model", "paid"),
+    [("anthropic", "claude-opus-5-5", "0.03"), ("gemini", "gemini-3-flash-preview", "0.042"), ("own", "new", "0.03")],
+)
+def test_searches_are_paid_by_the_thousand(upstream: str, model: str, paid: str) -> None:
+    assert dollars(pricing({upstream: upstream}).cost(upstream, model, Usage(searches=3))) == paid
+    own = {"*": {"input": 1, "output": 1, "searches": 2}}
+    assert dollars(pricing({upstream: upstream}, own).cost(upstream, model, Usage(searches=3))) == "0.006"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +216,8 @@ def test_more_tokens_never_cost_less(price: Price, usage: Usage, kind: str, more
 def test_the_amount_is_exact_and_rounded_up(price: Price, usage: Usage) -> None:
     cost = Tariff(price).cost(usage)
     assert type(cost.total) is type(cost.saved) is int
-    many = Usage(**{name: MILLION * getattr(usage, name) for name in usage.__struct_fields__ if name != "estimated"})
+    counts = [name for name in usage.__struct_fields__ if name not in ("estimated", "mode")]
+    many = Usage(**{name: MILLION * getattr(usage, name) for name in counts})
     exact = Tariff(price).cost(many).total  # whole nano-dollars, a million times as many
     assert 0 <= cost.total * MILLION - exact < MILLION
     plain = Usage(input=usage.prompt, output=usage.output, reasoning=usage.reasoning)
@@ -201,6 +253,9 @@ def test_a_known_model_is_never_free_by_accident(usage: Usage) -> None:
         ("groq", "openai/gpt-oss-120b", ("0.15", "0.6")),
         ("azure-openai", "gpt-5-mini-2025-08-07", ("0.25", "2")),
         ("siliconflow", "deepseek-ai/DeepSeek-V4-Pro", ("0.66", "1.98")),
+        ("qwen", "qwen3.8-max", ("2", "6")),
+        ("ark", "doubao-seed-2-1-turbo-260628", ("0.5", "2.5")),
+        ("ark-coding", "doubao-seed-2.0-code", ("0.5", "3")),
     ],
 )
 def test_every_spelling_finds_its_price(upstream: str, model: str, paid: tuple[str, str]) -> None:
@@ -283,7 +338,7 @@ def test_own_prices_have_all_kinds() -> None:
     assert prices.cost("own", "m", usage).total == (200 + 10 + 3 + 5 + 24 + 32) * 1000
     assert prices.cost("own", "m", Usage(input=1001)).total == 20_020_000
     assert prices.cost("own", "m", Usage(input=2001)).total == 400_200_000
-    assert prices.cost("own", "m", Usage(input=1001), mode="batch").total == 1_001_000
+    assert prices.cost("own", "m", Usage(input=1001, mode="batch")).total == 1_001_000
 
 
 @pytest.mark.parametrize("preset", ["ollama", "lmstudio-anthropic", "vllm", "llamacpp", "localai"])
@@ -307,13 +362,6 @@ def test_every_preset_has_its_providers() -> None:
     )
 
 
-UNKNOWN_TO_THE_SOURCE = {
-    *("kimi-for-coding", "qwen3.8-max", "devstral-latest", "devstral-medium-latest"),
-    *("doubao-seed-2-1-pro-260915", "doubao-seed-2-1-lite-260915", "doubao-seed-2-1-turbo-260628"),
-    *("doubao-seed-2-0-code-preview-260215", "doubao-seed-2.0-code", "ark-code-latest"),
-}
-
-
 def test_the_models_of_the_presets_have_prices() -> None:
     named = {(name, model["id"]) for name, preset in PRESETS.items() for model in preset.get("models", ())}
     missing = {
@@ -321,7 +369,7 @@ def test_the_models_of_the_presets_have_prices() -> None:
         for preset, model in named
         if not pricing({"up": preset}).cost("up", model, Usage(input=1, output=1)).known
     }
-    assert missing == UNKNOWN_TO_THE_SOURCE
+    assert missing == {*the_additions().without_price}
 
 
 def test_the_file_is_small() -> None:
@@ -365,7 +413,8 @@ def test_a_model_can_be_looked_up() -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said.startswith(f"US dollars per million tokens, 2026-11-21, from genai-prices {SOURCE_VERSION}\n")
     assert (
-        "  anthropic   input $3.00, output $15.00, cache_read $0.30, cache_write $3.75, cache_write_1h $6.00\n" in said
+        "  anthropic   input $3.00, output $15.00, cache_read $0.30, cache_write $3.75, cache_write_1h $6.00,"
+        " searches $10.00\n" in said
     )
     assert "  anthropic   above 200000 tokens: input $6.00, output $22.50" in said
     assert "  anthropic   batch: input $1.50, output $7.50" in said
@@ -402,6 +451,41 @@ async def test_the_log_says_what_an_answer_cost(gateway: MakeGateway, upstream: 
     lines = await log_lines(gate, len(asked))
     assert [line.get("cost_usd") for line in lines] == [0.006, 0.003, 1.2, 0.013, 0, None]
     assert [line.get("price_unknown") for line in lines] == [None, None, None, True, None, None]
+
+
+FAST = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "standard", "speed": "fast"}
+PRIORITY = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+async def test_the_log_says_how_an_answer_was_processed(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    gate = await gateway(PIPELINE, url=upstream.url)
+    choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": "end_turn",
+    }
+    searched = FAST | {"server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0}}
+    answered: list[tuple[str, dict[str, Any]]] = [
+        ("claude-opus-5-5", message | {"usage": searched}),
+        ("gpt-6-sol", {"id": "1", "choices": [choice], "usage": PRIORITY, "service_tier": "priority"}),
+        ("gpt-6-sol", {"id": "2", "choices": [choice], "usage": PRIORITY, "service_tier": "default"}),
+        ("gpt-6-sol", {"id": "3", "choices": [choice], "usage": PRIORITY, "service_tier": "scale"}),
+    ]
+    for model, answer in answered:
+        upstream.answers(json_reply(answer))
+        assert (await ask(gate.url, prompt() | {"model": model})).status == 200
+    lines = await log_lines(gate, len(answered))
+    told = [(line.get("mode"), line.get("searches"), line["cost_usd"], line.get("price_unknown")) for line in lines]
+    assert told == [
+        ("fast", 2, 0.008 + 0.004 + 0.02, None),
+        ("priority", None, 0.006, None),
+        (None, None, 0.003, None),
+        ("scale", None, 0.003, True),
+    ]
 
 
 async def test_tokens_that_were_guessed_stay_marked(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
@@ -443,6 +527,8 @@ async def test_a_request_without_an_answer_costs_nothing(gateway: MakeGateway, u
         ("{overrides: {m: {input: cheap, output: 1}}}", "expected an amount in US dollars"),
         ("{overrides: {m: {input: 1, output: 1, cached: 1}}}", "unknown option 'cached'"),
         ("{overrides: {m: {input: 1, output: 1, long: [{input: 1, output: 2}]}}}", "missing required option 'above'"),
+        ("{modes: {priority: -1}}", ">= 0"),
+        ("{modes: {priority: dear}}", "priority|number"),
     ],
 )
 async def test_mistakes_are_explained(gateway: MakeGateway, tmp_path: Path, options: str, reason: str) -> None:

@@ -442,6 +442,19 @@ async def test_words_take_the_place_of_a_picture_that_cannot_be_made_smaller(
     assert got["messages"] == [user(text(f"[A picture{words} was left out here: it is too large.]"))]
 
 
+async def test_a_picture_whose_size_nobody_has_read_is_not_unpacked_if_it_is_too_large(
+    gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    out = io.BytesIO()
+    Image.new("L", (9000, 8000)).save(out, "JPEG")
+    preview = b"\xff\xfe\xff\xff" + bytes(0xFFFD)
+    data = base64.b64encode(out.getvalue()[:2] + preview * 5 + out.getvalue()[2:]).decode()
+    block = {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": data}}
+    body = prompt() | {"messages": [user(block)]}
+    got, _ = await mended(gateway, upstream, body, ": {image_bytes: 100000}")
+    assert got["messages"] == [user(text("[A picture was left out here: it is too large.]"))]
+
+
 async def test_without_the_library_words_take_the_place_of_a_picture(
     gateway: MakeGateway, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

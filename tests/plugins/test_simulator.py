@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,7 @@ from penstock import (
     Finish,
     Gateway,
     GatewayError,
+    HttpClient,
     InvalidRequest,
     Message,
     ModelInfo,
@@ -26,6 +27,7 @@ from penstock import (
     Operation,
     OverBudget,
     Overloaded,
+    Prices,
     Prompt,
     PromptTooLong,
     RateLimited,
@@ -67,10 +69,18 @@ class Station(Gateway):
     def serve_protocol(self, name: str) -> None:
         raise NotImplementedError
 
-    def add_route(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
+    def add_route(
+        self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",), *, shared: bool = False
+    ) -> None:
+        raise NotImplementedError
+
+    def http(self, allow: Iterable[str] = ()) -> HttpClient:
         raise NotImplementedError
 
     def identify_by(self, identify: Identify) -> None:
+        raise NotImplementedError
+
+    def price_by(self, prices: Prices) -> None:
         raise NotImplementedError
 
     def read_file(self, path: Path, kind: type[T]) -> T:

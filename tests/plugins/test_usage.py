@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from penstock.testing import HANG, MakeGateway, MakeUpstream, ScriptedUpstream, chat, messages
+from penstock.problems import ConfigError
+from penstock.testing import HANG, PATIENCE, MakeGateway, MakeUpstream, ScriptedUpstream, chat, messages
 from tests.integration.talk import ask, opened, prompt
-from tests.plugins.ledger import ALICE, BOB, FILES, PIPELINE, Query, in_postgres, in_sqlite, rows, who
+from tests.plugins.ledger import ALICE, BOB, FILES, PIPELINE, Query, answer, in_postgres, in_sqlite, rows, who
 from tests.postgres_server import MISSING, PostgresServer, running_postgres
 
 MESSAGES = "/team/v1/messages"
@@ -208,3 +209,62 @@ async def test_a_reload_loses_nothing(gateway: MakeGateway, upstream: ScriptedUp
     await rows(where.query, 3)
     (day,) = await where.query("select * from penstock_usage_day")
     assert day["requests"] == 3
+
+
+async def test_the_mode_and_the_searches_are_recorded_and_paid(
+    gateway: MakeGateway, upstream: ScriptedUpstream, where: Where
+) -> None:
+    searched = {"web_search_requests": 3, "web_fetch_requests": 1}
+    fast = answer(input_tokens=1000, output_tokens=0, service_tier="standard", speed="fast", server_tool_use=searched)
+    upstream.answers(fast, messages.whole("hello", input_tokens=1000))
+    price = "{input: 3, output: 15, searches: 20, modes: {fast: {input: 6, output: 30, searches: 20}}}"
+    pipeline = PIPELINE.replace("{input: 3, output: 15, cache_read: 0.3}", price)
+    gate = await gateway(pipeline, url=upstream.url, files=where.files)
+    for _ in range(2):
+        await ask(gate.url, prompt(), path=MESSAGES, headers=who(ALICE))
+    quick, plain = await rows(where.query, 2)
+    assert (quick["mode"], quick["searches"], quick["cost_nano"]) == (
+        "fast",
+        3,
+        6 * DOLLARS // 1000 + 6 * DOLLARS // 100,
+    )
+    assert (plain["mode"], plain["searches"], bool(plain["price_known"])) == ("standard", 0, True)
+    (day,) = await where.query("select searches from penstock_usage_day")
+    assert day["searches"] == 3
+    told = await ask(gate.url, path="/team/-/usage?by=mode", method="GET", headers=who(ALICE))
+    assert [(row["mode"], row["web_searches"]) for row in told.json()["rows"]] == [("fast", 3), ("standard", 0)]
+
+
+async def test_old_records_go_and_their_sums_stay(
+    gateway: MakeGateway, upstream: ScriptedUpstream, where: Where
+) -> None:
+    upstream.always(messages.whole("hello", input_tokens=100))
+    for number in range(3):  # the gateway looks for old records as it starts
+        gate = await gateway(PIPELINE.replace("- usage", "- usage: {keep: 30d}"), url=upstream.url, files=where.files)
+        await ask(gate.url, prompt(), path=MESSAGES, headers=who(ALICE))
+        await rows(where.query, number + 1)
+        await gate.close()
+    long_ago = (datetime.now(UTC) - timedelta(days=32)).date().isoformat()
+    first, second, third = await rows(where.query, 3)
+    for table in ("penstock_usage", "penstock_usage_day"):
+        await where.query(f"update {table} set day = '{long_ago}'")
+    await where.query(f"update penstock_usage set day = '{third['day']}' where id = '{third['id']}'")
+    await where.query(f"update penstock_usage set pipeline = 'another' where id = '{second['id']}'")
+    gate = await gateway(PIPELINE.replace("- usage", "- usage: {keep: 30d}"), url=upstream.url, files=where.files)
+    async with asyncio.timeout(PATIENCE):
+        while len(left := await where.query("select id from penstock_usage")) > 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert {row["id"] for row in left} == {second["id"], third["id"]}
+    assert first["id"] not in {row["exchange"] for row in await where.query("select * from penstock_usage_attempt")}
+    told = await ask(gate.url, path="/team/-/usage?since=60d&by=day", method="GET", headers=who(ALICE))
+    assert told.json()["total"]["requests"] == 3
+    assert told.json()["suggestions"] == []
+    told = await ask(gate.url, path="/team/-/usage?since=60d&by=session", method="GET", headers=who(ALICE))
+    assert told.json()["total"]["requests"] == 1
+    assert "of which the ledger has those since" in told.json()["suggestions"][0]
+
+
+@pytest.mark.parametrize("keep", ["1d", "6d23h"])
+async def test_records_are_kept_for_a_week_at_least(gateway: MakeGateway, keep: str) -> None:
+    with pytest.raises(ConfigError, match="`keep` must be 7d or more"):
+        await gateway(PIPELINE.replace("- usage", f"- usage: {{keep: {keep}}}"), url="http://127.0.0.1:9", files=FILES)

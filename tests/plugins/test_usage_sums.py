@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from penstock import Database
 from penstock.cli import main
 from penstock.sql import Engine
 from penstock.testing import MakeGateway, ScriptedUpstream, messages
+from penstock_usage import endpoints
 from penstock_usage.asking import BY, Question, question
 from penstock_usage.journal import Journal
 from penstock_usage.record import Record, Try, text
@@ -30,7 +32,7 @@ from penstock_usage.tables import ATTEMPT, DAY, SCHEMA, USAGE
 from penstock_usage.view import count, sparkline
 from penstock_usage.writer import Writer
 from tests.integration.talk import ask, prompt
-from tests.plugins.ledger import ALICE, BOB, FILES, PIPELINE, in_sqlite, rows, who
+from tests.plugins.ledger import ALICE, BOB, FILES, PIPELINE, answer, in_sqlite, rows, who
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DOLLAR = 10**9
@@ -309,7 +311,7 @@ async def test_suggestions(tmp_path: Path) -> None:
     said = await asyncio.to_thread(command, tmp_path, "--database", f"sqlite:{tmp_path}/data/penstock.db")
     assert "model-a: 0% of what was sent came from the prompt cache, at 9,000 tokens a request" in said
     assert "main: 50% of the requests failed; give its models a second target" in said
-    assert "model-c: 20 answers were counted at the default price" in said
+    assert "model-c: 20 answers were counted at another price" in said
     assert "other: the tokens of 20 answers are estimates" in said
     assert "model-d: writing to the prompt cache has cost $20.00 more than reading from it has brought" in said
 
@@ -318,6 +320,28 @@ def test_small_words() -> None:
     assert [count(n) for n in (0, 950, 12_345, 4_500_000, 1_200_000_000)] == ["0", "950", "12.3k", "4.5M", "1.2G"]
     assert sparkline({"a": 1, "b": 50, "d": 100}, ["a", "b", "c", "d"]) == "▁▅ █"
     assert text("half \ud800 a pair, \0 nothing") == "half ? a pair,  nothing"
+
+
+# ---------------------------------------------------------------- documented columns
+
+
+def documented() -> set[str]:
+    """The fields in the how-to's table of fields."""
+    page = (Path(__file__).parents[2] / "docs/how-to/usage-and-costs.md").read_text()
+    table = page.split("| field | meaning |", 1)[1].split("\n\n", 1)[0]
+    names = "".join(line.split("|")[1] for line in table.splitlines()[2:])
+    return set(re.findall(r"`(\w+)`", names))
+
+
+def test_the_columns_are_those_of_the_how_to(place: Path) -> None:
+    asked = ("--by", "session", "--baseline", "big-1")
+    listed = json.loads(command(place, *asked, "--json"))
+    assert {*listed[0]} == documented() | {"session"}
+    header, *lines = csv.reader(io.StringIO(command(place, *asked, "--csv")))
+    assert header == [*listed[0]]
+    assert [dict(zip(header, line, strict=True))["cost_usd"] for line in lines] == [
+        str(row["cost_usd"]) for row in listed
+    ]
 
 
 # ---------------------------------------------------------------- endpoints
@@ -363,6 +387,25 @@ async def test_each_sees_what_is_theirs(gateway: MakeGateway, upstream: Scripted
         assert message in wrong.json()["error"]["message"]
 
 
+async def test_questions_leave_connections_to_others(
+    gateway: MakeGateway, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[asyncio.Event] = []
+
+    async def hangs(*_: object) -> None:
+        begun.append(asyncio.Event())
+        await begun[-1].wait()
+
+    monkeypatch.setattr(endpoints, "make_report", hangs)
+    monkeypatch.setattr(endpoints, "_PATIENCE", 0.3)
+    gate = await gateway(PIPELINE, url=upstream.url, files=FILES)
+    asked = [ask(gate.url, path="/team/-/usage", method="GET", headers=who(ALICE)) for _ in range(6)]
+    for said in await asyncio.gather(*asked):
+        assert said.status == 503
+        assert said.json()["error"]["message"] == "the ledger takes too long to answer this: ask for fewer days"
+    assert len(begun) == 2
+
+
 async def test_an_open_pipeline_tells_this_machine(
     gateway: MakeGateway, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
@@ -374,6 +417,44 @@ async def test_an_open_pipeline_tells_this_machine(
     said = await ask(gate.url, path="/-/usage?by=model", method="GET")
     assert [row["model"] for row in said.json()["rows"]] == ["model-a"]
     assert (await ask(gate.url, path="/-/usage", method="GET", headers={"host": "evil.example"})).status == 403
+
+
+async def test_savings_are_told_over_http(gateway: MakeGateway, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    upstream.always(answer(input_tokens=1000, cache_read_input_tokens=9000, output_tokens=100))
+    gate = await gateway(PIPELINE, url=upstream.url, files=FILES)
+    body = prompt(metadata={"user_id": '{"session_id": "session-1"}'})
+    for _ in range(20):
+        await ask(gate.url, body, path="/team/v1/messages", headers=who(ALICE))
+    await rows(in_sqlite(tmp_path / "data/penstock.db"), 20)
+
+    async def get(query: str) -> Any:
+        return (await ask(gate.url, path=f"/team/-/{query}", method="GET", headers=who(ALICE))).json()
+
+    cost = 20 * (1000 * 3 + 9000 * 0.3 + 100 * 15) / 10**6
+    dear = 20 * (10_000 * 15 + 100 * 75) / 10**6
+    told = await get("usage?by=model&baseline=model-a")
+    assert told["rows"][0]["baseline_saved_usd"] == told["total"]["baseline_saved_usd"] == 0
+    told = await get("usage?by=session&baseline=claude-opus-4-1")
+    (session,) = told["rows"]
+    assert (session["session"], session["cost_usd"], session["cache_hit_rate"]) == ("session-1", cost, 0.9)
+    assert session["cache_saved_usd"] == pytest.approx(20 * 9000 * 2.7 / 10**6)
+    assert session["baseline_usd"] < dear
+    assert session["baseline_saved_usd"] == pytest.approx(session["baseline_usd"] - cost)
+    whole = await get("analytics?baseline=claude-opus-4-1")
+    assert whole["total"]["baseline_usd"] == session["baseline_usd"]
+    assert whole["sessions"][0]["cost_usd"] == cost
+    assert whole["suggestions"] == []
+    assert "no price is known" in (await get("usage?baseline=nobodys-model"))["error"]["message"]
+
+
+async def test_without_prices_there_is_no_baseline(gateway: MakeGateway, upstream: ScriptedUpstream) -> None:
+    steps = "\n".join(line for line in PIPELINE.splitlines() if "prices" not in line)
+    gate = await gateway(steps, url=upstream.url, files=FILES)
+    said = await ask(gate.url, path="/team/-/usage?baseline=claude-opus-4-1", method="GET", headers=who(ALICE))
+    assert (said.status, said.json()["error"]["message"]) == (
+        400,
+        "a baseline needs prices: add the step 'prices' to the pipeline",
+    )
 
 
 # ---------------------------------------------------------------- the journal

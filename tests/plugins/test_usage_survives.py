@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +19,8 @@ import pytest
 
 from penstock.problems import ConfigError
 from penstock.testing import HANG, MakeGateway, MakeProcess, ScriptedUpstream, messages
+from penstock_usage.journal import Journal
+from penstock_usage.record import Record
 from tests.integration.talk import ask, opened, prompt, until
 from tests.plugins.ledger import ALICE, BOB, FILES, PIPELINE, in_postgres, in_sqlite, rows, who
 from tests.postgres_server import MISSING, PostgresServer, running_postgres
@@ -58,6 +61,31 @@ def waiting(folder: Path) -> list[str]:
     """The ids in the journals."""
     files = list((folder / "data/usage").glob("*.jsonl"))
     return [json.loads(line)["id"] for file in files for line in file.read_text().splitlines()]
+
+
+def left_by_the_dead(folder: Path, *records: Record) -> None:
+    """A journal whose writer is gone."""
+    journal = Journal.create(folder / "data/usage")
+    journal.append(records)
+    journal.close(remove=False)
+
+
+async def test_a_journal_older_than_the_ledger_is_left_out(
+    gateway: MakeGateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its records may have been in the database, and have left it: then they would count twice."""
+    now = datetime.now(UTC)
+
+    def of(days: int) -> Record:
+        time = now - timedelta(days=days)
+        return Record(id=f"req_{days}", time=time, pipeline="test", operation="generate", outcome="ok")
+
+    left_by_the_dead(tmp_path, of(40), of(20))
+    await gateway(PIPELINE.replace("- usage", "- usage: {keep: 30d}"), url="http://127.0.0.1:9", files=FILES)
+    assert [row["id"] for row in await rows(in_sqlite(tmp_path / "data/penstock.db"))] == ["req_20"]
+    await until(lambda: "are older than `keep`: they are left out" in caplog.text)
+    (day,) = await in_sqlite(tmp_path / "data/penstock.db")("select * from penstock_usage_day")
+    assert day["requests"] == 1
 
 
 # ---------------------------------------------------------------- a database that is away

@@ -12,9 +12,10 @@ from anthropic.types import RawMessageStreamEvent
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from penstock import Attempt, Exchange, GatewayError, Internal, Piece, Target, Upstream
+from penstock import Attempt, Exchange, Internal, Piece, Target, Upstream
 from penstock.delivery import Delivery
-from penstock.plan import Upward
+from penstock.plan import Call, Upward
+from penstock.testing import assert_valid_stream
 from tests.protocols.golden import exchange_for, prompt_of
 from tests.protocols.scripts import TOOLS, Script, scripts
 from tests.protocols.wires.wire import Wire, arriving, dumped
@@ -23,11 +24,6 @@ Message = dict[str, Any]
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 _MESSAGE = TypeAdapter(anthropic.types.Message)
-_FITS = {
-    "text": {"text_delta", "citations_delta"},
-    "thinking": {"thinking_delta", "signature_delta"},
-    "tool_use": {"input_json_delta"},
-}
 
 
 class Answer(NamedTuple):
@@ -106,11 +102,11 @@ def folded(answer: Answer) -> tuple[Message, Exchange]:
 
 
 def _delivery(exchange: Exchange, relay: bool) -> Delivery:
-    def blame(step: str, error: Exception) -> GatewayError:
-        return Internal(f"{step}: {error}")
+    def broke(call: Call, error: Exception) -> Upward:
+        raise Internal(f"{call.step}: {error}")
 
-    upward = Upward((), (), {}, frozenset())
-    return Delivery(exchange, upward, relay=relay, sees_deltas=True, clock=time.monotonic, blame=blame)
+    upward = Upward((), (), {})
+    return Delivery(exchange, upward, relay=relay, sees_deltas=True, clock=time.monotonic, broke=broke)
 
 
 # ---------------------------------------------------------------- at the client
@@ -123,11 +119,10 @@ def check_message(message: Message) -> None:
 
 def accumulated(stream: bytes) -> Message:
     """The message that the official client makes of a stream, every event of which must be in order and valid."""
-    records = list(_records(stream))
-    _check_order(records)
+    assert_valid_stream(stream)
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
-    for record in records:
+    for record in _records(stream):
         _EVENT.validate_python(record)
         snapshot = accumulate_event(event=cast(Any, record), current_snapshot=snapshot, json_bufs=buffers)
     return cast(Message, snapshot.to_dict())
@@ -139,24 +134,3 @@ def _records(stream: bytes) -> Iterable[Any]:
         assert event.event == record["type"]
         if record["type"] != "ping":
             yield record
-
-
-def _check_order(records: Sequence[Any]) -> None:
-    """The order that Claude Code relies on."""
-    first, *blocks, delta, stop = records
-    assert [first["type"], delta["type"], stop["type"]] == ["message_start", "message_delta", "message_stop"]
-    opened, kind = 0, ""
-    for record in blocks:
-        match record["type"]:
-            case "content_block_start":
-                assert (kind, record["index"]) == ("", opened)
-                kind, opened = record["content_block"]["type"], opened + 1
-            case "content_block_delta":
-                assert record["index"] == opened - 1
-                assert record["delta"]["type"] in _FITS[kind]
-            case "content_block_stop":
-                assert (bool(kind), record["index"]) == (True, opened - 1)
-                kind = ""
-            case other:
-                raise AssertionError(f"{other} between the blocks")
-    assert kind == ""

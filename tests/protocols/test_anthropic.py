@@ -196,7 +196,7 @@ def test_the_models() -> None:
 def test_token_counts() -> None:
     assert PROTOCOL.token_count(17) == b'{"input_tokens":17}'
     assert PROTOCOL.read_token_count(b'{"input_tokens": 17, "context_management": {}}') == 17
-    for nonsense in (b"", b"{}", b'{"input_tokens":"17"}', b"<html>"):
+    for nonsense in (b"", b"{}", b'{"input_tokens":"17"}', b'{"input_tokens":-1}', b"<html>"):
         with pytest.raises(UpstreamFailed, match="broken token count"):
             PROTOCOL.read_token_count(nonsense)
 

@@ -29,6 +29,7 @@ from penstock import (
     ToolInput,
     UpstreamFailed,
     Usage,
+    sse,
 )
 from penstock_translation.anthropic import Quirks
 from penstock_translation.openai_chat import OpenAIChat
@@ -404,6 +405,23 @@ def test_foreign_bytes_raise_nothing_else(noise: bytes) -> None:
         except GatewayError:
             continue
         assert isinstance(events[-1], Finish | Failed)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        sse.write("ping", b'{"type":"ping","more":"%b"}' % (b"x" * (1 << 20))),
+        sse.write("message_delta", b'{"type":"message_delta","delta":{"more":"%b"}}' % (b"x" * (1 << 20))),
+        b": %b\n\n" % (b"x" * (1 << 20)),
+    ],
+    ids=["pings", "final records", "comments"],
+)
+def test_what_waits_for_the_end_of_the_answer_ends_somewhere(frame: bytes) -> None:
+    ending = sse.write("message_delta", b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}')
+    stopped = STREAM.partition(b"event: message_delta")[0] + ending
+    failure = events_of(decode([stopped, *[frame] * 70]))[-1]
+    assert isinstance(failure, Failed)
+    assert "larger than 64 million characters" in failure.error.message
 
 
 def test_an_error_event_is_raised_as_its_kind_and_leaves_as_it_came() -> None:

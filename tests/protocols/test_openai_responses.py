@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from penstock import (
     Prompt,
     Signature,
     Target,
+    Text,
     TextBlock,
     ThinkingBlock,
     ThinkingControl,
@@ -173,7 +175,7 @@ def test_a_forged_seal_is_not_sent() -> None:
 
 def test_token_count_is_read() -> None:
     assert RESPONSES.read_token_count(b'{"object":"response.input_tokens","input_tokens":123}') == 123
-    for nonsense in (b"{}", b"<html>", b'{"input_tokens":"many"}', b"\xff"):
+    for nonsense in (b"{}", b"<html>", b'{"input_tokens":"many"}', b'{"input_tokens":-1}', b"\xff"):
         with pytest.raises(UpstreamFailed, match="cannot be read"):
             RESPONSES.read_token_count(nonsense)
 
@@ -331,6 +333,45 @@ def test_odd_records_are_read_or_refused(records: list[Any]) -> None:
     EMPTY.decode([f"data: {compact(record)}\n\n".encode() for record in records])
     EMPTY.read(compact({"object": "response", "output": [record["item"] for record in records]}).encode())
     EMPTY.read(compact(records[:1]).encode())
+
+
+LARGE = "x" * (1 << 20)
+HOARDS: dict[str, Callable[[int], Any]] = {
+    "text": lambda number: {"type": "response.output_text.delta", "output_index": 0, "delta": LARGE},
+    "text that waits": lambda number: {"type": "response.output_text.delta", "output_index": 1, "delta": LARGE},
+    "blank text": lambda number: {"type": "response.output_text.delta", "output_index": 0, "delta": " " * (1 << 20)},
+    "a nameless call": lambda number: {
+        "type": "response.function_call_arguments.delta",
+        "output_index": 2,
+        "delta": LARGE,
+    },
+    "items": lambda number: added(number + 3, {"type": "reasoning", "summary": [LARGE]}),
+    "sources": lambda number: {
+        "type": "response.output_text.annotation.added",
+        "output_index": 0,
+        "annotation": {"type": "url_citation", "url": f"{number}{LARGE}"},
+    },
+}
+
+
+@pytest.mark.parametrize("record", HOARDS.values(), ids=HOARDS)
+def test_an_answer_that_has_to_be_kept_ends_somewhere(record: Callable[[int], Any]) -> None:
+    begun = [added(0, {"type": "message"}), added(1, {"type": "message"})]
+    chunks = [b"data: %b\n\n" % compact(item).encode() for item in begun]
+    more = (b"data: %b\n\n" % compact(record(number)).encode() for number in range(70))
+    _, error = EMPTY.decode([*chunks, *more])
+    assert error is not None
+    assert "larger than 64 million characters" in error.message
+
+
+def test_a_long_answer_in_small_pieces_is_no_large_one() -> None:
+    """A record is many times longer than the token in it."""
+    delta = {"type": "response.output_text.delta", "output_index": 0, "delta": "word", "obfuscation": "x" * 700}
+    frame = b"data: %b\n\n" % compact(delta).encode()
+    events, error = EMPTY.decode([frame * 10_000] * 10)
+    assert error is not None
+    assert "broke off" in error.message
+    assert sum(isinstance(event, Text) for event in events) == 100_000
 
 
 @given(st.integers(300, 599), JSON)

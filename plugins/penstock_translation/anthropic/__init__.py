@@ -1,6 +1,7 @@
 """The Anthropic Messages format, for the agents that speak it and the upstreams that serve it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -21,21 +22,23 @@ from penstock import (
     UpstreamProtocol,
     UpstreamRequest,
 )
-from penstock_translation.anthropic.answer import fold, read_message
-from penstock_translation.anthropic.decoder import StreamDecoder
-from penstock_translation.anthropic.encoder import StreamEncoder
-from penstock_translation.anthropic.errors import NAME, answer_of, read_error
-from penstock_translation.anthropic.fingerprint import fingerprint
-from penstock_translation.anthropic.kinds import kind_of
-from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
-from penstock_translation.anthropic.models import models_body
-from penstock_translation.anthropic.prompt import read_prompt
-from penstock_translation.anthropic.quirks import Quirks
-from penstock_translation.anthropic.request import betas, render_body
-from penstock_translation.anthropic.sealing import Sealer
-from penstock_translation.anthropic.wire import portable
-from penstock_translation.anthropic.writing import write_prompt
-from penstock_translation.seals import maker_of
+
+from ..seals import maker_of
+from .answer import fold, read_message
+from .decoder import StreamDecoder
+from .encoder import StreamEncoder
+from .errors import NAME, answer_of, read_error
+from .fingerprint import fingerprint
+from .kinds import kind_of
+from .mistakes import BROKEN, read_upstream
+from .models import models_body
+from .others import other_models
+from .prompt import read_prompt
+from .quirks import Quirks
+from .request import betas, render_body
+from .sealing import Sealer
+from .wire import portable
+from .writing import write_prompt
 
 __all__ = ["Anthropic", "Quirks"]
 
@@ -55,7 +58,7 @@ class _User(msgspec.Struct):
 
 
 class _Count(msgspec.Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _METADATA = msgspec.json.Decoder(_Metadata)
@@ -111,6 +114,9 @@ class Anthropic(ClientProtocol, UpstreamProtocol):
 
     def fingerprint(self, request: Request, headers: Mapping[str, str]) -> bytes | None:
         return fingerprint(request, headers)
+
+    def other_models(self, request: Request) -> tuple[str, ...]:
+        return other_models(request.current)
 
     def portable(self, exchange: Exchange, events: Iterable[Event]) -> list[Event]:
         return portable(exchange, events)

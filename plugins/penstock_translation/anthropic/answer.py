@@ -24,10 +24,11 @@ from penstock import (
     UpstreamFailed,
     Usage,
 )
-from penstock_translation.anthropic.errors import read_event
-from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
-from penstock_translation.anthropic.sealing import Sealer
-from penstock_translation.anthropic.wire import (
+
+from .errors import read_event
+from .mistakes import BROKEN, read_upstream
+from .sealing import Sealer
+from .wire import (
     WireUsage,
     final_record,
     message_head,

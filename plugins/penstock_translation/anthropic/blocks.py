@@ -16,7 +16,8 @@ from penstock import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from penstock_translation.anthropic.mistakes import BROKEN, located
+
+from .mistakes import BROKEN, located
 
 # Members that say something in words.
 _WORDS = frozenset(

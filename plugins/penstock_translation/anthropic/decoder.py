@@ -29,11 +29,13 @@ from penstock import (
     Usage,
     sse,
 )
-from penstock_translation.anthropic.encoder import MESSAGE_STOP, last_frames
-from penstock_translation.anthropic.errors import read_event
-from penstock_translation.anthropic.mistakes import read_upstream
-from penstock_translation.anthropic.sealing import Sealer
-from penstock_translation.anthropic.wire import WireUsage, one_line, read_block, read_finish, read_usage, text_of
+
+from ..weights import Weighed
+from .encoder import MESSAGE_STOP, last_frames
+from .errors import read_event
+from .mistakes import read_upstream
+from .sealing import Sealer
+from .wire import WireUsage, one_line, read_block, read_finish, read_usage, text_of
 
 _ALIVE = (Ping(),)
 _DELTAS = frozenset(get_args(Delta))
@@ -99,6 +101,7 @@ class StreamDecoder(Decoder):
         self._skipped = b"content_block_delta" if wanted is not None and not wanted & _DELTAS else None
         self._usage = Usage()
         self._record: dict[str, msgspec.Raw] = {}
+        self._kept = Weighed()  # of the final record
         self._held: list[bytes] = []
         self._held_events: list[Event] = []
         self._begun = False
@@ -161,6 +164,7 @@ class StreamDecoder(Decoder):
         ends = name == b"message_stop"
         if not ends and "stop_reason" not in self._record:
             return Piece(events, raw)
+        self._kept.weigh(len(raw))
         self._held.append(raw)
         self._held_events += events
         return self._last() if ends else None
@@ -227,6 +231,7 @@ class StreamDecoder(Decoder):
 
     def _message_delta(self, data: bytes) -> Sequence[Event]:
         what = "message_delta event"
+        self._kept.weigh(len(data))
         members = read_upstream(_MEMBERS, data, what)
         members.pop("type", None)
         usage = read_upstream(_USAGE, members.pop("usage", _NULL), what)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock_translation.anthropic.mistakes import BROKEN
+from .mistakes import BROKEN
 
 
 class Defined(NamedTuple):

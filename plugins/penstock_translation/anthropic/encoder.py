@@ -25,9 +25,10 @@ from penstock import (
     Usage,
     sse,
 )
-from penstock_translation.anthropic.errors import event_of
-from penstock_translation.anthropic.safeguards import spoken_by_upstream
-from penstock_translation.anthropic.wire import final_record, message_head, to_json, write_block, write_usage
+
+from .errors import event_of
+from .safeguards import spoken_by_upstream
+from .wire import final_record, message_head, to_json, write_block, write_usage
 
 PING = sse.write("ping", b'{"type":"ping"}')
 MESSAGE_STOP = sse.write("message_stop", b'{"type":"message_stop"}')

@@ -27,10 +27,11 @@ from penstock import (
     UpstreamFailed,
     sse,
 )
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.complaint import read_complaint
-from penstock_translation.limits import too_long
-from penstock_translation.masking import masked
+
+from ..complaint import read_complaint
+from ..limits import too_long
+from ..masking import masked
+from .mistakes import BROKEN
 
 NAME = "anthropic"
 

@@ -17,8 +17,9 @@ from hashlib import sha256
 import msgspec
 
 from penstock import Request
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.anthropic.prompt import ATTRIBUTION
+
+from .mistakes import BROKEN
+from .prompt import ATTRIBUTION
 
 _MARK = "cache_control"
 _QUOTED_MARK = b'"cache_control"'

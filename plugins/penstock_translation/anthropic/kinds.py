@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from penstock import Kind, Request
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.untyped import members
+
+from ..untyped import members
+from .mistakes import BROKEN
 
 
 class Sign(NamedTuple):

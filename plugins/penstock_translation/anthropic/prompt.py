@@ -10,9 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from penstock import Block, InvalidRequest, Message, Prompt, TextBlock, ThinkingControl, Tool, ToolChoice
-from penstock_translation.anthropic.blocks import Markable, read_content
-from penstock_translation.anthropic.defined import defined
-from penstock_translation.anthropic.mistakes import BROKEN, located
+
+from .blocks import Markable, read_content
+from .defined import defined
+from .mistakes import BROKEN, located
 
 ATTRIBUTION = "x-anthropic-billing-header:"  # an agent's billing tag; it varies, so it would spoil prefix caches
 PLACEHOLDER = "DeferredToolPlaceholder"  # announces a tool search that only this format's providers have

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock_translation.efforts import Effort, ascending
+from ..efforts import Effort, ascending
 
 CLAUDE_ONLY = ("safeguards", "tags", "context_management")
 """Fields of a request that only Claude's own servers know."""

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 
 from penstock import Exchange, InvalidRequest, Request, Target
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.anthropic.prompt import ATTRIBUTION, read_prompt
-from penstock_translation.anthropic.quirks import Quirks
-from penstock_translation.anthropic.thinking import LEAST_BUDGET, may_need_rest, rest_in_loop, shape_thinking
-from penstock_translation.anthropic.tools import adapt_tools
-from penstock_translation.anthropic.turns import (
+
+from ..seals import maker_of
+from ..sizes import output_limit
+from .mistakes import BROKEN
+from .prompt import ATTRIBUTION, read_prompt
+from .quirks import Quirks
+from .thinking import LEAST_BUDGET, may_need_rest, rest_in_loop, shape_thinking
+from .tools import adapt_tools
+from .turns import (
     TurnEdit,
     edit_turns,
     for_claude,
@@ -22,8 +25,6 @@ from penstock_translation.anthropic.turns import (
     may_hold_ours,
     system_as_user,
 )
-from penstock_translation.seals import maker_of
-from penstock_translation.sizes import output_limit
 
 _Edit = Callable[[Request], None]
 

@@ -6,9 +6,10 @@ import msgspec
 from msgspec.structs import replace
 
 from penstock import Exchange, Finish
-from penstock_translation.anthropic.errors import NAME
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.anthropic.quirks import Quirks
+
+from .errors import NAME
+from .mistakes import BROKEN
+from .quirks import Quirks
 
 _FIELD = "safeguards"
 RESULTS = "safeguard_results"

@@ -7,8 +7,9 @@ import msgspec
 from msgspec.structs import replace
 
 from penstock import Exchange, Finish, StashKey, sse
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.seals import seal, unseal
+
+from ..seals import seal, unseal
+from .mistakes import BROKEN
 
 
 class _Carried(msgspec.Struct):

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from penstock import Request, ThinkingControl
-from penstock_translation.anthropic.prompt import read_thinking
-from penstock_translation.anthropic.quirks import Quirks
-from penstock_translation.efforts import nearest, wanted_budget, wanted_effort
+
+from ..efforts import nearest, wanted_budget, wanted_effort
+from .prompt import read_thinking
+from .quirks import Quirks
 
 LEAST_BUDGET = 1024
 """Tokens; the format knows no smaller budget."""

@@ -3,7 +3,8 @@
 import msgspec
 
 from penstock import Request
-from penstock_translation.anthropic.defined import defined
+
+from .defined import defined
 
 _NOTHING = msgspec.Raw(b"null")
 

@@ -7,10 +7,11 @@ from functools import partial
 import msgspec
 
 from penstock import Request, TextBlock
-from penstock_translation.anthropic.blocks import read_content
-from penstock_translation.anthropic.sealing import opened
-from penstock_translation.seals import is_sealed
-from penstock_translation.words import joined
+
+from ..seals import is_sealed
+from ..words import joined
+from .blocks import read_content
+from .sealing import opened
 
 BRIDGED = "srvtoolu_penstock_"
 """How the ids begin that codecs give to the calls of an upstream's own tools: no provider has made them."""

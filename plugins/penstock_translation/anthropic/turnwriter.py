@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from penstock import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
-from penstock_translation.anthropic.members import Members, block_members, members_of, merged, message_members, raw
-from penstock_translation.origins import origins
+
+from ..origins import origins
+from .members import Members, block_members, members_of, merged, message_members, raw
 
 CONTENT: msgspec.json.Decoder[str | list[msgspec.Raw] | None] = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
 """Reads a `content`, or a system prompt."""

@@ -22,8 +22,11 @@ from penstock import (
     UpstreamFailed,
     Usage,
 )
-from penstock_translation.anthropic.mistakes import BROKEN, read_upstream
-from penstock_translation.anthropic.safeguards import RESULTS, spoken_by_upstream, unsupported
+
+from ..modes import mode_of
+from ..untyped import members, number
+from .mistakes import BROKEN, read_upstream
+from .safeguards import RESULTS, spoken_by_upstream, unsupported
 
 to_json = msgspec.json.Encoder().encode
 
@@ -62,6 +65,9 @@ class WireUsage(msgspec.Struct):
     cache_creation: _CacheCreation | None = None
     output_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    service_tier: Any = None
+    speed: Any = None
+    server_tool_use: Any = None
 
 
 def read_usage(wire: WireUsage | None, before: Usage) -> Usage:
@@ -80,6 +86,8 @@ def read_usage(wire: WireUsage | None, before: Usage) -> Usage:
         cache_write_1h=min(hour, written),
         output=_or(wire.output_tokens, before.output),
         reasoning=_or(details.thinking_tokens, before.reasoning),
+        mode=mode_of(wire.speed, wire.service_tier) or before.mode,
+        searches=max(number(members(wire.server_tool_use).get("web_search_requests")), before.searches),
     )
 
 
@@ -93,6 +101,8 @@ def write_usage(usage: Usage) -> bytes:
     split = b',"cache_creation":{"ephemeral_5m_input_tokens":%d,"ephemeral_1h_input_tokens":%d}'
     times = split % (usage.cache_write, usage.cache_write_1h) if written else b""
     details = b',"output_tokens_details":{"thinking_tokens":%d}' % usage.reasoning if usage.reasoning else b""
+    if usage.searches:  # agents add what these cost
+        details += b',"server_tool_use":{"web_search_requests":%d,"web_fetch_requests":0}' % usage.searches
     return (
         b'{"input_tokens":%d,"cache_creation_input_tokens":%d,"cache_read_input_tokens":%d%b,"output_tokens":%d%b}'
     ) % (usage.input, written, usage.cache_read, times, usage.output, details)

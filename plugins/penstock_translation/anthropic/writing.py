@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from penstock import InvalidRequest, Prompt, TextBlock, ThinkingControl, Tool
-from penstock_translation.anthropic.blocks import read_content
-from penstock_translation.anthropic.members import Members, choice_members, members_of, merged, raw, tool_members
-from penstock_translation.anthropic.mistakes import BROKEN
-from penstock_translation.anthropic.prompt import PLACEHOLDER, visible
-from penstock_translation.anthropic.turnwriter import CONTENT, as_words, parts_of, write_blocks, write_messages
-from penstock_translation.origins import origins
+
+from ..origins import origins
+from .blocks import read_content
+from .members import Members, choice_members, members_of, merged, raw, tool_members
+from .mistakes import BROKEN
+from .prompt import PLACEHOLDER, visible
+from .turnwriter import CONTENT, as_words, parts_of, write_blocks, write_messages
 
 Fields = Mapping[str, msgspec.Raw]
 Edits = dict[str, object]

@@ -1,21 +1,22 @@
 """The upstream protocol `gemini`: Google's generateContent, as the Gemini API and Vertex AI serve it."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from penstock import Exchange, Target
-from penstock_translation.gemini.assembly import GeminiAssembly
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.request import request_body, request_path
-from penstock_translation.streaming import read_record
-from penstock_translation.translated import Draft, Translated, streams
+
+from ..streaming import read_record
+from ..translated import Draft, Translated, streams
+from .assembly import GeminiAssembly
+from .quirks import GeminiQuirks
+from .request import request_body, request_path
 
 __all__ = ["Gemini", "GeminiQuirks"]
 
 
 class _Count(msgspec.Struct, rename="camel"):
-    total_tokens: int
+    total_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _COUNT = msgspec.json.Decoder(_Count)

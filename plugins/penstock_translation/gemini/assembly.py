@@ -2,21 +2,24 @@
 
 from itertools import count
 
+from msgspec.structs import replace
+
 from penstock import Event, Exchange, Finish, Ping, Start, UpstreamFailed, Usage, sse
-from penstock_translation.blocks import Blocks
-from penstock_translation.complaint import read_complaint
-from penstock_translation.estimates import estimated_usage
-from penstock_translation.failures import inband_error
-from penstock_translation.gemini.endings import BLOCKED, breakdown, stop_reason
-from penstock_translation.gemini.grounding import Grounding
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.shapes import NOTHING, Candidate, Chunk, chunk_decoder, list_decoder, usage_decoder
-from penstock_translation.gemini.tools import tool_names
-from penstock_translation.gemini.usage import read_usage
-from penstock_translation.gemini.writer import PartWriter
-from penstock_translation.seals import maker_of
-from penstock_translation.streaming import Assembly, read_record
-from penstock_translation.untyped import members, words
+
+from ..blocks import Blocks
+from ..complaint import read_complaint
+from ..estimates import estimated_usage
+from ..failures import inband_error
+from ..seals import maker_of
+from ..streaming import Assembly, read_record
+from ..untyped import members, words
+from .endings import BLOCKED, breakdown, stop_reason
+from .grounding import Grounding
+from .quirks import GeminiQuirks
+from .shapes import NOTHING, Candidate, Chunk, chunk_decoder, list_decoder, usage_decoder
+from .tools import tool_names
+from .usage import read_usage
+from .writer import PartWriter
 
 _DONE = b"[DONE]"  # not of this format, but some servers are used to it
 
@@ -42,6 +45,7 @@ class GeminiAssembly(Assembly):
         self._reason = self._message = ""
         self._grounding: Grounding | None = None
         self._told = False  # of what it rests on
+        self._searches = 0
         self._started = False
 
     @property
@@ -107,6 +111,7 @@ class GeminiAssembly(Assembly):
             self._reason, self._message = words(candidate.finish_reason), words(candidate.finish_message)
 
     def _ground(self, grounding: Grounding) -> None:
+        self._searches = max(self._searches, grounding.searches)  # each record tells of the answer so far, or of less
         if grounding.found:
             self._grounding = grounding
             if not self._blocks.begun:
@@ -140,6 +145,8 @@ class GeminiAssembly(Assembly):
         self._blocks.finish()
         self._read_usage()
         usage = self._usage or estimated_usage(self._exchange, self._blocks.size)
+        if self._grounding is not None:
+            usage = replace(usage, searches=self._searches)
         self._blocks.events += [usage, Finish(stop_reason(self._reason, calls=calls))]
         if not self._started:
             self._start()

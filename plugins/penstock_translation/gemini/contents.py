@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from penstock import Block, Message, ThinkingBlock, ToolUseBlock
-from penstock_translation.gemini.parts import Part, Parts, words_of
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.signatures import STAND_IN, Sealed, unsealed
-from penstock_translation.names import ToolNames, wire_id
-from penstock_translation.turns import EMPTY_RESULT, FAILED, NO_RESULT, Answered, Conversation
-from penstock_translation.words import joined
+
+from ..names import ToolNames, wire_id
+from ..turns import EMPTY_RESULT, FAILED, NO_RESULT, Answered, Conversation
+from ..words import joined
+from .parts import Part, Parts, words_of
+from .quirks import GeminiQuirks
+from .signatures import STAND_IN, Sealed, unsealed
 
 _LONGEST_ID = 64
 _BEGIN = "(The conversation begins here.)"

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from penstock import BlockStart, BlockStop, Event, ToolInput
-from penstock_translation.searches import SEARCH, Page, citation, result
-from penstock_translation.untyped import items, members, words
+
+from ..searches import SEARCH, Page, citation, result
+from ..untyped import items, members, words
 
 Place = Callable[[int], Iterable[Event]]
 """Makes the events of a block for its index."""
@@ -17,8 +18,9 @@ class Grounding:
     """The `groundingMetadata` of an answer."""
 
     def __init__(self, wire: Mapping[str, Any]) -> None:
-        queries = (words(query) for query in items(wire.get("webSearchQueries")))
-        self._query = next(filter(None, queries), "")
+        queries = [text for query in items(wire.get("webSearchQueries")) if (text := words(query))]
+        self.searches = len(queries)
+        self._query = queries[0] if queries else ""
         self._pages = [_page(members(members(chunk).get("web"))) for chunk in items(wire.get("groundingChunks"))]
         self._supports = [members(support) for support in items(wire.get("groundingSupports"))]
 

@@ -1,11 +1,10 @@
 """What kinds of values a node of JSON Schema means, and what OpenAPI can say of each kind."""
 
-import math
 import re
 from typing import Any
 
-from penstock_translation.gemini.references import Node
-from penstock_translation.untyped import items, words
+from ..untyped import items, words
+from .references import Node
 
 _KINDS = ("string", "number", "integer", "boolean", "array", "object")
 _SIGNS = {  # by what a kind is known where the schema does not name it
@@ -88,7 +87,7 @@ def _next(value: Any, step: int) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) <= _LARGEST else None
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from penstock import Block, DocumentBlock, ImageBlock
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.words import is_text, text_of
+
+from ..words import is_text, text_of
+from .quirks import GeminiQuirks
 
 Part = dict[str, Any]
 
+_FETCHED = ("http://", "https://", "gs://")
 _TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -36,7 +37,7 @@ class Parts:
         kind = _media_type(block)
         if block.data:
             return {"inlineData": {"mimeType": kind, "data": block.data}} if self._takes(kind, block) else None
-        if block.url and self._quirks.file_urls and urlsplit(block.url).scheme in ("http", "https", "gs"):
+        if self._quirks.file_urls and block.url.lower().startswith(_FETCHED):
             return {"fileData": {"mimeType": kind, "fileUri": block.url}} if self._takes(kind, block) else None
         return None
 

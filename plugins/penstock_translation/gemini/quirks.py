@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from penstock_translation.efforts import ascending
-from penstock_translation.translated import Quirks
+from ..efforts import ascending
+from ..translated import Quirks
 
 Level = Literal["minimal", "low", "medium", "high", "xhigh"]
 

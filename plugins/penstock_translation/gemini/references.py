@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
-from penstock_translation.untyped import items, members, words
+from ..untyped import items, members, words
 
 Node = Mapping[str, Any]
 

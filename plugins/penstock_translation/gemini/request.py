@@ -6,14 +6,15 @@ from urllib.parse import quote
 import msgspec
 
 from penstock import Exchange, Prompt, Target
-from penstock_translation.gemini.contents import render_contents
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.schema import openapi_schema
-from penstock_translation.gemini.thinking import thinking_config
-from penstock_translation.gemini.tools import tool_fields, tool_names
-from penstock_translation.seals import maker_of
-from penstock_translation.sizes import output_limit
-from penstock_translation.untyped import members
+
+from ..seals import maker_of
+from ..sizes import output_limit
+from ..untyped import members
+from .contents import render_contents
+from .quirks import GeminiQuirks
+from .schema import openapi_schema
+from .thinking import thinking_config
+from .tools import tool_fields, tool_names
 
 _HOTTEST = 2.0
 

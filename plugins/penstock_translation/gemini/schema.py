@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from penstock_translation.gemini.kinds import kinds_of, nothing_but_null, plain_schema
-from penstock_translation.gemini.references import Node, Place, References
-from penstock_translation.untyped import items, members, words
+from ..untyped import items, members, words
+from .kinds import kinds_of, nothing_but_null, plain_schema
+from .references import Node, Place, References
 
 Schema = dict[str, Any]
 

@@ -3,7 +3,8 @@
 import msgspec
 
 from penstock import ThinkingBlock
-from penstock_translation.seals import seal, unseal
+
+from ..seals import seal, unseal
 
 STAND_IN = "skip_thought_signature_validator"
 """What Google documents for calls of a history that another model made (ai.google.dev, thought signatures)."""

@@ -3,8 +3,9 @@
 from typing import Any
 
 from penstock import ThinkingControl
-from penstock_translation.efforts import nearest, wanted_budget, wanted_effort
-from penstock_translation.gemini.quirks import GeminiQuirks
+
+from ..efforts import nearest, wanted_budget, wanted_effort
+from .quirks import GeminiQuirks
 
 _AUTOMATIC = -1
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock import Prompt, Tool, ToolChoice
-from penstock_translation.gemini.quirks import GeminiQuirks
-from penstock_translation.gemini.schema import openapi_parameters
-from penstock_translation.names import NameRule, ToolNames
-from penstock_translation.schemas import is_function, parameters
-from penstock_translation.untyped import items, members
+
+from ..names import NameRule, ToolNames
+from ..schemas import is_function, parameters
+from ..untyped import items, members
+from .quirks import GeminiQuirks
+from .schema import openapi_parameters
 
 _RULE = NameRule("a-zA-Z_", "a-zA-Z0-9_.:-")
 _NO_PARAMETERS = parameters(msgspec.Raw(b"{}"))

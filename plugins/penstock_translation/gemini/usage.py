@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
-from penstock_translation.untyped import number
+
+from ..modes import mode_of
+from ..untyped import number
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage | None:
@@ -19,4 +21,5 @@ def read_usage(wire: Mapping[str, Any]) -> Usage | None:
     output = number(wire.get("candidatesTokenCount")) + thoughts
     if not (prompt or output):
         return None
-    return Usage(input=prompt - read, cache_read=read, output=output, reasoning=thoughts)
+    mode = mode_of(wire.get("serviceTier"), wire.get("trafficType"))
+    return Usage(input=prompt - read, cache_read=read, output=output, reasoning=thoughts, mode=mode)

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from penstock import UpstreamFailed
-from penstock_translation.blocks import Blocks
-from penstock_translation.gemini.grounding import Grounding
-from penstock_translation.gemini.shapes import NOTHING, FunctionCall, Part
-from penstock_translation.gemini.signatures import Sealed, sealed
-from penstock_translation.untyped import members, words
+
+from ..blocks import Blocks
+from ..untyped import members, words
+from .grounding import Grounding
+from .shapes import NOTHING, FunctionCall, Part
+from .signatures import Sealed, sealed
 
 
 class PartWriter:

@@ -5,10 +5,11 @@ from typing import ClassVar
 import msgspec
 
 from penstock import Exchange, Target
-from penstock_translation.openai_chat.assembly import ChatAssembly
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.request import request_body
-from penstock_translation.translated import Draft, Translated, streams
+
+from ..translated import Draft, Translated, streams
+from .assembly import ChatAssembly
+from .quirks import ChatQuirks
+from .request import request_body
 
 __all__ = ["ChatQuirks", "OpenAIChat"]
 

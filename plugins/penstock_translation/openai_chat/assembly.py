@@ -6,22 +6,25 @@ from itertools import count
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock import Event, Exchange, Finish, Ping, Start, UpstreamFailed, Usage, sse
-from penstock_translation.blocks import Blocks
-from penstock_translation.complaint import read_complaint
-from penstock_translation.estimates import estimated_usage
-from penstock_translation.failures import inband_error
-from penstock_translation.openai_chat.details import Details
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.shapes import CHUNK, Choice, Delta, Function, ToolCall
-from penstock_translation.openai_chat.stops import breakage, stop_reason
-from penstock_translation.openai_chat.tools import tool_names
-from penstock_translation.openai_chat.usage import read_usage
-from penstock_translation.openai_chat.websearch import citations
-from penstock_translation.seals import maker_of, seal
-from penstock_translation.streaming import Assembly, read_record
-from penstock_translation.untyped import items, members, words
+
+from ..blocks import Blocks
+from ..complaint import read_complaint
+from ..estimates import estimated_usage
+from ..failures import inband_error
+from ..modes import mode_of
+from ..seals import maker_of, seal
+from ..streaming import Assembly, read_record
+from ..untyped import items, members, words
+from .details import Details
+from .quirks import ChatQuirks
+from .shapes import CHUNK, Choice, Delta, Function, ToolCall
+from .stops import breakage, stop_reason
+from .tools import tool_names
+from .usage import read_usage
+from .websearch import citations
 
 _DONE = b"[DONE]"
 _STRING = msgspec.json.Decoder(str)
@@ -44,6 +47,7 @@ class ChatAssembly(Assembly):
         self._model = ""
         self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
         self._usage: Usage | None = None
+        self._tier: object = None
         self._refused = False
         self._stops = prompt.stop
         self._keeps_extra = quirks.tool_extra_content
@@ -107,6 +111,8 @@ class ChatAssembly(Assembly):
             self._groq(chunk.x_groq)
         if chunk.usage:
             self._count(chunk.usage)
+        if chunk.service_tier:
+            self._tier = chunk.service_tier
         if not self._started:
             self._id = self._id or str(chunk.id or "")
             self._model = self._model or str(chunk.model or "")
@@ -129,7 +135,7 @@ class ChatAssembly(Assembly):
         self._seal_details()
         self._blocks.finish()
         usage = self._usage or estimated_usage(self._exchange, self._blocks.size)
-        self._blocks.events += [usage, self._ending()]
+        self._blocks.events += [replace(usage, mode=mode_of(self._tier)), self._ending()]
         if not self._started:
             self._start()
         self.done = True

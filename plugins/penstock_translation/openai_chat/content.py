@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 from penstock import Block, DocumentBlock, ImageBlock
-from penstock_translation.openai_chat.marks import Marks, Part
-from penstock_translation.turns import last_mark
-from penstock_translation.words import filename, is_text, text_of
+
+from ..turns import last_mark
+from ..words import filename, is_text, text_of
+from .marks import Marks, Part
 
 
 def text_part(text: str) -> Part:

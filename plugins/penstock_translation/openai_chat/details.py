@@ -8,7 +8,7 @@ reasoning"). Encrypted entries are always whole.
 from collections.abc import Iterable
 from typing import Any
 
-from penstock_translation.untyped import members, words
+from ..untyped import members, words
 
 Entry = dict[str, Any]
 

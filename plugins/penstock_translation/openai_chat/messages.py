@@ -6,14 +6,15 @@ from typing import Any
 import msgspec
 
 from penstock import Block, Prompt, TextBlock, ThinkingBlock, ToolUseBlock
-from penstock_translation.names import ToolNames, wire_id
-from penstock_translation.openai_chat.content import content_of, media_part, text_part
-from penstock_translation.openai_chat.details import Details, acceptable
-from penstock_translation.openai_chat.marks import Marks
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.seals import unseal
-from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, last_mark, result_text
-from penstock_translation.words import joined
+
+from ..names import ToolNames, wire_id
+from ..seals import unseal
+from ..turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, last_mark, result_text
+from ..words import joined
+from .content import content_of, media_part, text_part
+from .details import Details, acceptable
+from .marks import Marks
+from .quirks import ChatQuirks
 
 # What Google documents for calls of a history that another model made (ai.google.dev, thought signatures).
 _UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}

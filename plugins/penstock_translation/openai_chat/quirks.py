@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from penstock_translation.efforts import Effort, ascending
-from penstock_translation.translated import Quirks
+from ..efforts import Effort, ascending
+from ..translated import Quirks
 
 
 class ChatQuirks(Quirks, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,16 +6,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from penstock import Exchange, Prompt, Target, TextBlock, ThinkingControl
-from penstock_translation.openai_chat.messages import render_messages
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.sampling import limit_fields, sampling_fields
-from penstock_translation.openai_chat.structured import Form, answer_form
-from penstock_translation.openai_chat.thinking import asks_to_think, can_switch_off, thinking_fields
-from penstock_translation.openai_chat.tools import FORCED, is_forced, tool_fields, tool_names
-from penstock_translation.openai_chat.wording import in_words
-from penstock_translation.seals import maker_of
-from penstock_translation.sizes import output_limit
-from penstock_translation.translated import streams
+
+from ..seals import maker_of
+from ..sizes import output_limit
+from ..translated import streams
+from .messages import render_messages
+from .quirks import ChatQuirks
+from .sampling import limit_fields, sampling_fields
+from .structured import Form, answer_form
+from .thinking import asks_to_think, can_switch_off, thinking_fields
+from .tools import FORCED, is_forced, tool_fields, tool_names
+from .wording import in_words
 
 
 def request_body(exchange: Exchange, target: Target, quirks: ChatQuirks, dropped: list[str]) -> dict[str, Any]:

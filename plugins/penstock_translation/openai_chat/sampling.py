@@ -3,7 +3,8 @@
 from typing import Any
 
 from penstock import Prompt
-from penstock_translation.openai_chat.quirks import ChatQuirks
+
+from .quirks import ChatQuirks
 
 
 def limit_fields(prompt: Prompt, model_limit: int, quirks: ChatQuirks, dropped: list[str]) -> dict[str, Any]:

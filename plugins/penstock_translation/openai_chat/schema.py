@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.untyped import items, members
+from ..untyped import items, members
+from .quirks import ChatQuirks
 
 Schema = dict[str, Any]
 

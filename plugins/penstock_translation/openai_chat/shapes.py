@@ -61,6 +61,7 @@ class Chunk(msgspec.Struct, gc=False):
     object: Any = None
     choices: list[Choice] | None = None
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
     x_groq: Any = None
     base_resp: Any = None

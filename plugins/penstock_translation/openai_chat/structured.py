@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock import InvalidRequest, Prompt
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.schema import adapted
-from penstock_translation.schemas import is_strict
+
+from ..schemas import is_strict
+from .quirks import ChatQuirks
+from .schema import adapted
 
 
 class Form(NamedTuple):

@@ -3,8 +3,9 @@
 from typing import Any
 
 from penstock import ThinkingControl
-from penstock_translation.efforts import Effort, nearest, wanted_effort
-from penstock_translation.openai_chat.quirks import ChatQuirks
+
+from ..efforts import Effort, nearest, wanted_effort
+from .quirks import ChatQuirks
 
 _USUAL: tuple[Effort, ...] = ("low", "medium", "high")
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock import Prompt, Tool, ToolChoice
-from penstock_translation.names import ToolNames
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.openai_chat.schema import adapted
-from penstock_translation.openai_chat.websearch import bridged, is_bridged, search_fields
-from penstock_translation.schemas import is_function, parameters
+
+from ..names import ToolNames
+from ..schemas import is_function, parameters
+from .quirks import ChatQuirks
+from .schema import adapted
+from .websearch import bridged, is_bridged, search_fields
 
 FORCED = "a tool_choice that demands a call"
 """What is left out where calls cannot be forced."""

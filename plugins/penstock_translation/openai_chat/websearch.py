@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from penstock import Tool
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.searches import Page, citation
-from penstock_translation.untyped import items, members, words
+
+from ..searches import Page, citation
+from ..untyped import items, members, words
+from .quirks import ChatQuirks
 
 Fields = dict[str, Any]
 

@@ -6,9 +6,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from penstock import Block, ImageBlock, Message, Prompt, TextBlock, ToolResultBlock, ToolUseBlock
-from penstock_translation.openai_chat.content import media_part
-from penstock_translation.openai_chat.quirks import ChatQuirks
-from penstock_translation.words import text_of
+
+from ..words import text_of
+from .content import media_part
+from .quirks import ChatQuirks
 
 _UNSEEN = "[an image, which this model cannot see]"
 

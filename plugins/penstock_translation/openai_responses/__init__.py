@@ -1,21 +1,22 @@
 """The upstream protocol `openai-responses`: OpenAI's Responses, used without anything being kept at the server."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from penstock import Exchange, Target
-from penstock_translation.openai_responses.assembly import ResponsesAssembly
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.openai_responses.request import request_body
-from penstock_translation.streaming import read_record
-from penstock_translation.translated import Draft, Translated, streams
+
+from ..streaming import read_record
+from ..translated import Draft, Translated, streams
+from .assembly import ResponsesAssembly
+from .quirks import ResponsesQuirks
+from .request import request_body
 
 __all__ = ["OpenAIResponses", "ResponsesQuirks"]
 
 
 class _Count(msgspec.Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _COUNT = msgspec.json.Decoder(_Count)

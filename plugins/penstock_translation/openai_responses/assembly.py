@@ -4,26 +4,29 @@ from collections.abc import Mapping
 from itertools import count
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock import Event, Exchange, Finish, Ping, Start, StopReason, UpstreamFailed, Usage, sse
-from penstock_translation.complaint import read_complaint
-from penstock_translation.estimates import estimated_usage
-from penstock_translation.failures import inband_error
-from penstock_translation.openai_responses.lineup import Lineup
-from penstock_translation.openai_responses.outputs import FINISHED, Call, Message, Output, Reasoning
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.openai_responses.shapes import (
+
+from ..complaint import read_complaint
+from ..estimates import estimated_usage
+from ..failures import inband_error
+from ..modes import mode_of
+from ..seals import maker_of
+from ..streaming import Assembly, read_record
+from ..untyped import items, members, words
+from .lineup import Lineup
+from .outputs import FINISHED, Call, Message, Output, Reasoning
+from .quirks import ResponsesQuirks
+from .shapes import (
     Response,
     output_decoder,
     record_decoder,
     response_decoder,
 )
-from penstock_translation.openai_responses.tools import tool_names
-from penstock_translation.openai_responses.usage import read_usage
-from penstock_translation.openai_responses.writer import Writer
-from penstock_translation.seals import maker_of
-from penstock_translation.streaming import Assembly, read_record
-from penstock_translation.untyped import items, members, words
+from .tools import tool_names
+from .usage import read_usage
+from .writer import Writer
 
 _DONE = b"[DONE]"  # not of this format, but some servers are used to it
 
@@ -70,6 +73,7 @@ class ResponsesAssembly(Assembly):
         self._asked_model = (attempt.target.model if attempt else "") or exchange.request.model
         self._id = self._model = ""
         self._usage: Usage | None = None
+        self._tier: object = None
         self._started = False
 
     @property
@@ -97,6 +101,8 @@ class ResponsesAssembly(Assembly):
             self._lineup.announce(record)
         elif kind in _ENDINGS:
             self._end(record.response or Response(), _ENDINGS[kind])
+        if self._lineup.waits or not kind.endswith(".delta"):  # increments are weighed where they are written
+            self._writer.weigh(len(frame.data))
         if not self._started:
             self._start()
 
@@ -128,6 +134,7 @@ class ResponsesAssembly(Assembly):
         self._id = self._id or words(response.id)
         self._model = self._model or words(response.model)
         self._usage = read_usage(members(response.usage)) or self._usage
+        self._tier = response.service_tier or self._tier  # the one asked for at first, the one used in the end
 
     def _start(self) -> None:
         """Start leaves with the first event, not earlier: until then another upstream can still take over."""
@@ -146,6 +153,7 @@ class ResponsesAssembly(Assembly):
         self._lineup.rest(items(read_record(output_decoder, bytes(response.output))))
         self._lineup.close()
         usage = self._usage or estimated_usage(self._exchange, self._writer.size)
+        usage = replace(usage, mode=mode_of(self._tier), searches=self._writer.searches)
         self._writer.events += [usage, self._ending(response, status)]
         if not self._started:
             self._start()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock import Block, DocumentBlock, ImageBlock
-from penstock_translation.words import filename, is_text, text_of
+
+from ..words import filename, is_text, text_of
 
 Part = dict[str, Any]
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from penstock import Block, Prompt, TextBlock, ThinkingBlock, ToolUseBlock
-from penstock_translation.names import ToolNames, wire_id
-from penstock_translation.openai_responses.content import media_part, text_part, user_parts
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.openai_responses.reasoning import unsealed
-from penstock_translation.turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, result_text
-from penstock_translation.words import joined, text_of
+
+from ..names import ToolNames, wire_id
+from ..turns import EMPTY_RESULT, RESULT_FOLLOWS, Answered, Conversation, result_text
+from ..words import joined, text_of
+from .content import media_part, text_part, user_parts
+from .quirks import ResponsesQuirks
+from .reasoning import unsealed
 
 Item = dict[str, Any]
 

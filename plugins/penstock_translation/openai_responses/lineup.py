@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock_translation.openai_responses.outputs import (
+from ..untyped import members, words
+from ..weights import BLOCK
+from .outputs import (
     FINISHED,
     Call,
     Foreign,
@@ -17,9 +19,8 @@ from penstock_translation.openai_responses.outputs import (
     Reasoning,
     Search,
 )
-from penstock_translation.openai_responses.shapes import Record
-from penstock_translation.openai_responses.writer import Writer
-from penstock_translation.untyped import members, words
+from .shapes import Record
+from .writer import Writer
 
 _OUTPUTS: Mapping[object, type[Output]] = {
     "message": Message,
@@ -42,6 +43,11 @@ class Lineup:
     def begun(self) -> bool:
         """Whether there was any item."""
         return self._last is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are items whose records have to wait."""
+        return len(self._line) > 1
 
     @property
     def complete(self) -> bool:
@@ -88,9 +94,11 @@ class Lineup:
             if self._kind(item) is Message:
                 self._writer.pages.read(item)
         for index, item in enumerate(items):
-            output = self._known.get(index)
+            numbered = fresh or index in self._known
+            record = Record(type=FINISHED, output_index=index if numbered else None, item=item)
+            output = self._known.get(index if numbered else words(members(item).get("id")))
             if fresh or (output is not None and not output.ended):
-                self.finish(Record(type=FINISHED, output_index=index, item=item))
+                self.finish(record)
 
     def close(self) -> None:
         """Nothing more comes."""
@@ -111,6 +119,7 @@ class Lineup:
         return self._known.get(id) if id else self._last
 
     def _add(self, kind: type[Output], record: Record) -> Output:
+        self._writer.weigh(BLOCK)
         head = members(record.item)
         if (replaced := self._find(record)) is not None:
             replaced.ended = True

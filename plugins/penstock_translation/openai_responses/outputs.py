@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from penstock import UpstreamFailed
-from penstock_translation.openai_responses.reasoning import sealed
-from penstock_translation.openai_responses.search import cited, found, query
-from penstock_translation.openai_responses.shapes import Record
-from penstock_translation.openai_responses.writer import Writer
-from penstock_translation.untyped import items, members, number, words
+
+from ..untyped import items, members, number, words
+from .reasoning import sealed
+from .search import cited, found, query
+from .shapes import Record
+from .writer import Writer
 
 FINISHED = "response.output_item.done"
 """The type of the record with the whole of an item."""
@@ -229,6 +230,7 @@ class Call(Output):
 
     def _say(self, text: str) -> None:
         if text:
+            self._writer.weigh(len(text))
             self._said += len(text)
             self._filled |= not text.isspace()
             self._held.append(text)
@@ -268,9 +270,10 @@ class Search(Output):
         return self.ended and bool(found(members(self._item.get("action"))) or self._writer.pages.known)
 
     def close(self, follower: Output | None) -> None:
-        action = members(self._item.get("action"))
+        action, failed = members(self._item.get("action")), self._item.get("status") == "failed"
         pages = self._writer.pages.titled(found(action))
-        self._writer.search(query(action), pages, failed=self._item.get("status") == "failed")
+        self._writer.searches += not failed and action.get("type", "search") == "search"  # opening a page is free
+        self._writer.search(query(action), pages, failed=failed)
 
 
 def _arguments(value: object) -> str:

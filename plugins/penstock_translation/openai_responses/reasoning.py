@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from penstock import ThinkingBlock, ThinkingControl
-from penstock_translation.efforts import Effort, nearest, wanted_effort
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.seals import seal, unseal
+
+from ..efforts import Effort, nearest, wanted_effort
+from ..seals import seal, unseal
+from .quirks import ResponsesQuirks
 
 _USUAL: tuple[Effort, ...] = ("low", "medium", "high")
 

@@ -6,15 +6,16 @@ from typing import Any
 import msgspec
 
 from penstock import Exchange, Prompt, Target
-from penstock_translation.openai_responses.items import render_items
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.openai_responses.reasoning import reasoning_fields
-from penstock_translation.openai_responses.tools import SOURCES, ToolFields, tool_fields, tool_names
-from penstock_translation.schemas import is_strict
-from penstock_translation.seals import maker_of
-from penstock_translation.sizes import output_limit
-from penstock_translation.translated import streams
-from penstock_translation.words import joined
+
+from ..schemas import is_strict
+from ..seals import maker_of
+from ..sizes import output_limit
+from ..translated import streams
+from ..words import joined
+from .items import render_items
+from .quirks import ResponsesQuirks
+from .reasoning import reasoning_fields
+from .tools import SOURCES, ToolFields, tool_fields, tool_names
 
 _LEAST_OUTPUT = 16  # tokens; less is refused
 _TIERS = {"auto": "auto", "standard_only": "default"}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock_translation.searches import Page
-from penstock_translation.untyped import items, members, words
+from ..searches import Page
+from ..untyped import items, members, words
 
 
 def query(action: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ class Response(msgspec.Struct, gc=False):
     status: Any = None
     output: msgspec.Raw = msgspec.Raw(b"null")
     usage: Any = None
+    service_tier: Any = None
     error: Any = None
     incomplete_details: Any = None
 

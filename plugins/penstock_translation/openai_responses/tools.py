@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock import Prompt, Tool, ToolChoice
-from penstock_translation.names import ToolNames
-from penstock_translation.openai_responses.quirks import ResponsesQuirks
-from penstock_translation.schemas import is_function, is_strict, parameters
-from penstock_translation.untyped import items, members, words
+
+from ..names import ToolNames
+from ..schemas import is_function, is_strict, parameters
+from ..untyped import items, members, words
+from .quirks import ResponsesQuirks
 
 SOURCES = "web_search_call.action.sources"
 """What `include` has to name for a search to say what it found."""

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock import Usage
-from penstock_translation.arithmetic import usage_of
-from penstock_translation.untyped import members, number
+
+from ..arithmetic import usage_of
+from ..untyped import members, number
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage | None:

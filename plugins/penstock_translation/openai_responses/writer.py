@@ -6,12 +6,14 @@ from typing import Literal
 import msgspec
 
 from penstock import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput
-from penstock_translation.names import client_id
-from penstock_translation.openai_responses.search import Pages
-from penstock_translation.searches import SEARCH, Page, citation, result
+
+from ..names import client_id
+from ..searches import SEARCH, Page, citation, result
+from ..weights import Weighed
+from .search import Pages
 
 
-class Writer:
+class Writer(Weighed):
     """Collects `events`; knows what they amount to so far."""
 
     def __init__(
@@ -25,6 +27,7 @@ class Writer:
         self.maker = maker
         self.offered = offered
         self.calls = 0
+        self.searches = 0  # that are paid for
         self.size = 0  # bytes of the answer, for an estimate
         self.refused = False
         self.pages = Pages()
@@ -36,7 +39,8 @@ class Writer:
         self._blank: list[str] = []  # words that open no block, unless others follow
 
     def words(self, kind: Literal["text", "thinking"], text: str) -> None:
-        """More text or thinking; opens a block if none is open."""
+        """More text or thinking; opens a block if none is open. Raises UpstreamFailed when there is too much of it."""
+        self.weigh(len(text))
         if not self._open:
             if not text or text.isspace():
                 self._blank.append(text)

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import codecs, report
+from benchmarks import codecs, compare, idle, report
+from benchmarks.load import Load
 from benchmarks.processes import Server, free_port, load, running
 from benchmarks.report import Line, Round, Sample
 from benchmarks.traffic import WORKLOADS, Workload
@@ -37,7 +38,7 @@ def _round(servers: tuple[Server, Server, Server], workload: Workload, count: in
 
 def _sample(server: Server, workload: Workload, count: int) -> Sample:
     before = server.cpu()
-    seen = load(server, workload, count)
+    seen = load(Load(port=server.port, model=workload.model, concurrency=workload.concurrency, count=count))
     return Sample((server.cpu() - before) / count, seen.p50, seen.p99, seen.writes)
 
 
@@ -75,7 +76,11 @@ def main() -> int:
     options = parser.parse_args()
     rounds, share = (3, 0.25) if options.quick else (5, 1.0)
     found = list(_measure(rounds, share, options.only))
-    print(report.HEAD, *found, sep="\n")
+    compared = [*idle.lines(rounds, options.only), *compare.lines(rounds, share, options.only)]
+    for head, table in (("floor", "gateway"), found), (("base", "with more"), compared):
+        if table:
+            print(report.head(*head), *table, sep="\n")
+    found += compared
     missed = sum(not line.met for line in found)
     print(f"{missed} bars missed" if missed else "all bars met")
     return 1 if missed else 0

@@ -1,21 +1,37 @@
-"""The load generator: `python -m benchmarks.load PORT MODEL CONCURRENCY COUNT` prints what it saw as JSON."""
+"""The load generator: `python -m benchmarks.load LOAD`, which is JSON, and prints what it saw as JSON."""
 
 import asyncio
 import re
 import statistics
 import sys
 from collections.abc import Iterator
+from itertools import cycle, islice
 from time import perf_counter
 from typing import cast
+from uuid import uuid4
 
 import msgspec
 import uvloop
 
 from benchmarks.answers import TEXT
-from benchmarks.traffic import request
+from benchmarks.traffic import KEY, request
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n0\r\n\r\n"
+
+
+class Load(msgspec.Struct, kw_only=True):
+    """`count` requests for a model over so many connections at once, which take turns with the keys.
+
+    `distinct`: no request has been sent before, by anybody.
+    """
+
+    port: int
+    model: str
+    concurrency: int
+    count: int
+    keys: tuple[str, ...] = (KEY,)
+    distinct: bool = False
 
 
 class Seen(msgspec.Struct):
@@ -70,17 +86,24 @@ def _length(answer: bytearray) -> int | None:
     return None if end < 0 else end + 4 + int(found[1]) if found else 0
 
 
-async def _client(port: int, message: bytes, turns: Iterator[int]) -> list[tuple[float, bytes]]:
-    transport, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
-    answers = [await connection.exchange(message) for _ in turns]
+async def _client(load: Load, key: str, turns: Iterator[int]) -> list[tuple[float, bytes]]:
+    transport, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", load.port)
+    answers = [await connection.exchange(message) for message in _messages(load, key, turns)]
     transport.close()
     return answers
 
 
-async def main(port: int, model: str, concurrency: int, count: int) -> Seen:
-    """Send `count` requests over `concurrency` connections. Raises RuntimeError for any answer but 200."""
-    message, turns = request(model), iter(range(count))
-    clients = await asyncio.gather(*(_client(port, message, turns) for _ in range(concurrency)))
+def _messages(load: Load, key: str, turns: Iterator[int]) -> Iterator[bytes]:
+    message = request(load.model, key)
+    for _ in turns:
+        yield request(load.model, key, question=uuid4().hex) if load.distinct else message
+
+
+async def main(load: Load) -> Seen:
+    """Send the requests. Raises RuntimeError for any answer but 200."""
+    turns = iter(range(load.count))
+    keys = islice(cycle(load.keys), load.concurrency)
+    clients = await asyncio.gather(*(_client(load, key, turns) for key in keys))
     seconds = sorted(seconds for answers in clients for seconds, _ in answers)
     bodies = [answer for answers in clients for _, answer in answers]
     for body in bodies:
@@ -92,5 +115,4 @@ async def main(port: int, model: str, concurrency: int, count: int) -> Seen:
 
 
 if __name__ == "__main__":
-    port, model, concurrency, count = sys.argv[1:]
-    print(msgspec.json.encode(uvloop.run(main(int(port), model, int(concurrency), int(count)))).decode())
+    print(msgspec.json.encode(uvloop.run(main(msgspec.json.decode(sys.argv[1], type=Load)))).decode())

@@ -13,8 +13,8 @@ from time import perf_counter, sleep
 import msgspec
 
 from benchmarks.answers import TEXTS
-from benchmarks.load import Seen
-from benchmarks.traffic import Workload, request
+from benchmarks.load import Load, Seen
+from benchmarks.traffic import KEY, SMALL, request
 
 _PATIENCE = 30.0  # seconds for a server to start
 
@@ -40,13 +40,13 @@ class Server:
 
 
 @contextmanager
-def running(port: int, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running(port: int, *arguments: str, env: Mapping[str, str] | None = None, key: str = KEY) -> Iterator[Server]:
     """A Python program that serves at `port`, until the end of the block. Raises RuntimeError if it does not."""
     began = perf_counter()
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL) as process:
         try:
-            while not _answers(port):
+            while not _answers(port, key):
                 if process.poll() is not None or perf_counter() - began > _PATIENCE:
                     raise RuntimeError(f"{' '.join(arguments)} does not answer")
                 sleep(0.005)
@@ -63,24 +63,23 @@ def free_port() -> int:
         return port
 
 
-def load(server: Server, workload: Workload, count: int) -> Seen:
-    """Send `count` requests of a workload and wait for the answers. Raises RuntimeError when they are wrong."""
-    arguments = (server.port, workload.model, workload.concurrency, count)
-    command = [sys.executable, "-m", "benchmarks.load", *map(str, arguments)]
+def load(load: Load) -> Seen:
+    """Send requests and wait for the answers. Raises RuntimeError when they are wrong."""
+    command = [sys.executable, "-m", "benchmarks.load", msgspec.json.encode(load).decode()]
     ran = subprocess.run(command, stdout=subprocess.PIPE, timeout=300, check=False)
     if ran.returncode != 0:
-        raise RuntimeError(f"{workload.title}: the load generator failed")
+        raise RuntimeError(f"{load.model}: the load generator failed")
     seen = msgspec.json.decode(ran.stdout, type=Seen)
-    if workload.events and seen.texts < TEXTS:
-        raise RuntimeError(f"{workload.title}: an answer had only {seen.texts} of {TEXTS} texts")
+    if load.model != SMALL and seen.texts < TEXTS:
+        raise RuntimeError(f"{load.model}: an answer had only {seen.texts} of {TEXTS} texts")
     return seen
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, key: str) -> bool:
     """Whether somebody listens there and answers a small request. Raises RuntimeError for any answer but 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as sock:
-            sock.sendall(request("small"))
+            sock.sendall(request(SMALL, key))
             answer = sock.recv(4096)
     except ConnectionRefusedError:
         return False

@@ -50,7 +50,9 @@ class Line(NamedTuple):
         return f"{self.title:<23} {self.unit:<22} {numbers}{verdict}"
 
 
-HEAD = f"{'':<23} {'':<22} {'floor':>9} {'gateway':>9} {'ratio':>7}"
+def head(base: str, other: str) -> str:
+    """What stands above a table."""
+    return f"{'':<23} {'':<22} {base:>9} {other:>9} {'ratio':>7}"
 
 
 def lines(workload: Workload, rounds: Sequence[Round]) -> list[Line]:

@@ -7,6 +7,7 @@ from benchmarks.answers import EVENTS
 
 PATH = "/v1/messages"
 KEY = "benchmark"  # its hash stands in keys.yaml
+SMALL = "small"  # the model that answers in one short message
 _WORDS = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n"
 _CODE = 'def greet(name: str) -> str:\n    """Say \\"hello\\"."""\n    return f"hello {name}"\n'
 
@@ -33,8 +34,8 @@ def _streams(title: str, name: str, bar: float) -> tuple[Workload, ...]:
 
 
 WORKLOADS = (
-    Workload("message", "small", 1, 300),
-    Workload("message", "small", 16, 1000),
+    Workload("message", SMALL, 1, 300),
+    Workload("message", SMALL, 16, 1000),
     *_streams("stream", "messages", 1.5),
     *_streams("chat", "chat", 2.0),
     *_streams("responses", "responses", 2.0),
@@ -45,14 +46,15 @@ WORKLOADS = (
 # ---------------------------------------------------------------- requests
 
 
-def request(model: str) -> bytes:
-    """A Messages request as HTTP: a small one for the model `small`, else one as Claude Code sends, streamed."""
-    body = json.dumps(_small(model) if model == "small" else _large(model)).encode()
-    head = "\r\n".join([f"POST {PATH}?beta=true HTTP/1.1", *(f"{k}: {v}" for k, v in _headers(len(body)).items())])
+def request(model: str, key: str = KEY, question: str = "Say hello.") -> bytes:
+    """A Messages request as HTTP: a small one for the model `SMALL`, else one as Claude Code sends, streamed."""
+    body = json.dumps((_small if model == SMALL else _large)(model, question)).encode()
+    headers = _headers(len(body), key)
+    head = "\r\n".join([f"POST {PATH}?beta=true HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())])
     return head.encode() + b"\r\n\r\n" + body
 
 
-def _headers(length: int) -> dict[str, object]:
+def _headers(length: int, key: str) -> dict[str, object]:
     stainless = {"arch": "x64", "lang": "js", "os": "Linux", "retry-count": 0, "runtime": "node", "timeout": 600}
     return {
         "host": "127.0.0.1",
@@ -60,7 +62,7 @@ def _headers(length: int) -> dict[str, object]:
         "content-type": "application/json",
         "content-length": length,
         "user-agent": "claude-cli/2.1.329 (external, cli)",
-        "authorization": f"Bearer {KEY}",
+        "authorization": f"Bearer {key}",
         "anthropic-version": "2023-06-01",
         "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27",
         "x-app": "cli",
@@ -69,11 +71,11 @@ def _headers(length: int) -> dict[str, object]:
     }
 
 
-def _small(model: str) -> dict[str, Any]:
-    return {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "Say hello."}]}
+def _small(model: str, question: str) -> dict[str, Any]:
+    return {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": question}]}
 
 
-def _large(model: str) -> dict[str, Any]:
+def _large(model: str, question: str) -> dict[str, Any]:
     """About 50 KB: system prompt, tools with schemas, and a turn with a tool call behind it."""
     cached = {"cache_control": {"type": "ephemeral"}}
     call = {"type": "tool_use", "id": "toolu_1", "name": "Tool1", "input": {"path": "greet.py", "text": _CODE}}
@@ -84,7 +86,7 @@ def _large(model: str) -> dict[str, Any]:
         "system": [{"type": "text", "text": _WORDS * 2}, {"type": "text", "text": _WORDS * 70, **cached}],
         "tools": [_tool(number) for number in range(20)],
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": _WORDS * 10}, {"type": "text", "text": "Greet."}]},
+            {"role": "user", "content": [{"type": "text", "text": _WORDS * 10}, {"type": "text", "text": question}]},
             {"role": "assistant", "content": [{"type": "text", "text": "I write the file."}, call]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": _CODE * 90}]},
         ],
@@ -107,4 +109,4 @@ def session(times: int = 1) -> bytes:
         messages.append({"role": "assistant", "content": [thought, {"type": "text", "text": "I look."}, call]})
         messages.append({"role": "user", "content": [result]})
     tools = [_tool(number) for number in range(40 * times)]
-    return json.dumps(_large("session") | {"tools": tools, "messages": messages}).encode()
+    return json.dumps(_large("session", "Greet.") | {"tools": tools, "messages": messages}).encode()

@@ -77,10 +77,20 @@ def _plugins() -> str:
     return "\n\n".join(_plugin(name, CATALOGUE.plugin(name).plugin) for name in CATALOGUE.plugin_names())
 
 
+_IF_BROKEN = MappingProxyType(
+    {
+        "fail": "the exchange fails",
+        "skip": "the exchange goes on without it",
+        "deny": "the exchange is refused",
+    }
+)
+
+
 def _plugin(name: str, plugin: type[penstock.Plugin]) -> str:
     facts = [f"Provides the {fact}." for fact in sorted(plugin.provides)]
     facts += [f"Needs the {fact}." for fact in sorted(plugin.requires)]
     facts += [f"Hooks: {codes(hook for hook in HOOKS if hasattr(plugin, hook))}."]
+    facts += [f"If it breaks, {_IF_BROKEN[plugin.if_broken]} (`on_error: {plugin.if_broken}`)."]
     return f"## `{name}`\n\n{inspect.getdoc(plugin)}\n\n{' '.join(facts)}\n\n{options(plugin)}"
 
 

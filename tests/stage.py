@@ -4,16 +4,19 @@
 stands for anything; a key that such an output shows stands, on the rest of the page, for the one that was really made.
 A block with a file name behind its language is that file. A YAML block that is a pipeline, or a
 part of one, is compiled, and must be refused if it is marked `wrong`. Of other programs than ours only the names are
-known; a gateway runs in this process.
+known; a gateway runs in this process. A wheel is installed for this page alone.
 """
 
 import asyncio
+import configparser
+import importlib
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,9 +42,11 @@ from tests.pages import Block, blocks
 ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:4000"
 OUTSIDE = {"claude", "git", "cd", "ollama", "jq", "systemctl", "openssl", "kill", "sudo", "python3", "scp"}
-INSIDE = {"sleep", "curl", "cat", "tail", "mkdir", "cp", ".venv/bin/python"}
+INSIDE = {"sleep", "curl", "cat", "tail", "mkdir", "cp", "mv", "rm", "(cd", ".venv/bin/python"}
 FRAME = "plugins: [models, translation]\n"
 """What a part of a pipeline file needs to be a whole one."""
+
+_OF_A_GATEWAY = frozenset({"bind", "trusted_proxies"})
 
 CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), ADDRESS),
@@ -54,6 +59,7 @@ CHANGING = (
     (re.compile(r'"(time|agent|generation)":"[^"]*"'), r'"\1":""'),
     (re.compile(r'"(first_event|total)":[\d.]+'), r'"\1":0'),
     (re.compile(r"^date: .*$", re.MULTILINE), "date:"),
+    (re.compile(r"\b(passed|failed) in [\d.]+s"), r"\1 in 0s"),
     (re.compile(r"[ \r]+$", re.MULTILINE), ""),
 )
 """What differs from run to run."""
@@ -80,6 +86,11 @@ class Stage:
         self._made: dict[str, str] = {}
         shutil.copytree(ROOT / "pipelines", root / "pipelines")
         (root / "plugins").mkdir()
+        self._packages = root / ".venv/lib"
+        python = root / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={self._packages} exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
 
     async def play(self, page: Path) -> None:
         """Act out a page. Raises AssertionError where it is wrong, with the line."""
@@ -90,7 +101,14 @@ class Stage:
                 raise AssertionError(f"{block.place}: {error}") from error
 
     async def close(self) -> None:
-        """Stop the gateway, if one runs."""
+        """Stop the gateway, if one runs, and forget what was installed."""
+        await self._stop()
+        if str(self._packages) in sys.path:
+            sys.path.remove(str(self._packages))
+            for module in [name for name in sys.modules if (self._packages / name.partition(".")[0]).exists()]:
+                del sys.modules[module]
+
+    async def _stop(self) -> None:
         if self._watching is not None and self._gateway is not None:
             self._watching.cancel()
             await self._gateway.close()
@@ -109,21 +127,26 @@ class Stage:
                     self._made |= dict(zip(MADE.findall(expected), MADE.findall(output or ""), strict=False))
             case "yaml":
                 await self._write(block.file or self._next_name(), block.text, wrong=block.wrong)
-            case "json" | "python":
-                json.loads(block.text) if block.language == "json" else compile(block.text, block.place, "exec")
+            case "json" | "python" | "ini":
+                _check_syntax(block)
                 if block.file:
                     await self._write(block.file, block.text)
             case language:
-                assert language in ("text", "ini", "nginx"), f"nobody knows what to do with {language!r}"
+                assert language in ("text", "nginx"), f"nobody knows what to do with {language!r}"
 
     # ------------------------------------------------------------ files
+
+    @property
+    def _address(self) -> str:
+        """Where the gateway is that pages call ADDRESS; until one runs, that is as good."""
+        return self._gateway.url.removeprefix("http://") if self._gateway else ADDRESS
 
     def _next_name(self) -> str:
         self._unnamed += 1
         return f"unnamed/pipelines/page{self._unnamed}.yaml"
 
     async def _write(self, name: str, text: str, *, wrong: bool = False) -> None:
-        path, text = self.root / name, self._real(text)
+        path, text = self.root / name, self._real(text).replace(ADDRESS, self._address)
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_text() if path.exists() else None
         path.write_text(text)
@@ -139,7 +162,7 @@ class Stage:
         assert not document.problems, document.problems[0]
         if "keys" in document.data:
             _converted(document, KeysFile)
-        elif path.name == "gateway.yaml" or "bind" in document.data:
+        elif path.name == "gateway.yaml" or document.data.keys() & _OF_A_GATEWAY:
             _converted(document, GatewayFile)
         else:
             path.write_text(text if "plugins" in document.data else text + FRAME)
@@ -167,6 +190,8 @@ class Stage:
             return await self._make(arguments)
         if program == ".venv/bin/penstock":
             return await self._penstock(arguments)
+        if arguments[:3] == ["-m", "pip", "install"] and arguments[-1].endswith(".whl"):
+            return self._install(self.root / arguments[-1])
         if program in OUTSIDE or arguments[:2] == ["-m", "pip"]:
             return Ran(None)
         assert program in INSIDE, f"nobody knows the program {program!r}"
@@ -185,46 +210,62 @@ class Stage:
         place = values.get("PIPELINE", "pipelines/solo.yaml")
         return await self._penstock(["serve", place, *shlex.split(values.get("ARGS", ""))])
 
+    def _install(self, wheel: Path) -> Ran:
+        """As pip installs a wheel of Python alone: what is in it comes to the packages."""
+        zipfile.ZipFile(wheel).extractall(self._packages)
+        sys.path.append(str(self._packages))
+        importlib.invalidate_caches()
+        return Ran(None)
+
     async def _penstock(self, arguments: list[str]) -> Ran:
-        """A command in this process, or, if a plugin brings it, as a process of its own."""
+        """A command in this process; `new`, a trial run and what plugins bring as a process of their own."""
         name, *rest = arguments
-        if name not in penstock_command.commands:
+        if name == "new" or "--time" in rest or name not in penstock_command.commands:
             return await self._shell(shlex.join([".venv/bin/python", "-m", "penstock", *arguments]))
         command = penstock_command.commands[name]
         options = command.make_context(name, list(rest)).params
         if name == "serve":
-            return await self._serve(self.root / options["place"], options["bind"] or ADDRESS)
+            return await self._serve(self.root / options["place"], options["bind"] or ADDRESS, debug=options["debug"])
         place = os.path.relpath(self.root / options["place"])
         rest = [place if Path(word) == options["place"] else word for word in rest]
         result = CliRunner(env={**dict.fromkeys(os.environ), **self._env}).invoke(command, rest)
         return Ran(result.output.replace(os.path.relpath(self.root) + "/", ""), result.exit_code == 0)
 
-    async def _serve(self, place: Path, bind: str) -> Ran:
+    async def _serve(self, place: Path, bind: str, *, debug: bool) -> Ran:
         gateway = RunningGateway(Place(self.root, "none", {}), {})
-        gateway.host = Host(place, self._env, public=not is_loopback(bind))
+        gateway.host = Host(place, self._env, public=not is_loopback(bind), debug=debug)
         try:
             await gateway.start()
         except ConfigError as error:
             what = str(error).replace(f"{self.root}/", "")
             return Ran(f"{what}\n{len(error.problems)} mistake; nothing was started", content=False)
-        await self.close()
+        await self._stop()
         self._gateway = gateway
         self._watching = gateway.host.spawn(gateway.host.watch(0.02), "look more often than once a second")
         return Ran("\n".join(await banner(gateway.host, gateway.url)))
 
     async def _shell(self, command: str) -> Ran:
-        address = self._gateway.url.removeprefix("http://") if self._gateway else ADDRESS
-        line = command.replace(ADDRESS, address).replace(".venv/bin/python", sys.executable)
         process = await asyncio.create_subprocess_exec(
-            *("sh", "-ec", line),
+            *("sh", "-ec", command.replace(ADDRESS, self._address)),
             cwd=self.root,
             env={"PATH": os.environ["PATH"], "HOME": str(self.root), **self._env},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(3 * PATIENCE):
             output, _ = await process.communicate()
         return Ran(output.decode(), process.returncode == 0)
+
+
+def _check_syntax(block: Block) -> None:
+    """Raises ValueError; SyntaxError for Python."""
+    match block.language:
+        case "json":
+            json.loads(block.text)
+        case "python":
+            compile(block.text, block.place, "exec")
+        case "ini":
+            configparser.ConfigParser().read_string(block.text)
 
 
 def _converted(document: Document, kind: type[Any]) -> None:

@@ -26,16 +26,6 @@ ENTRY_POINTS = [
 LEFT_BEHIND = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)")
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, built without a download."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("penstock-*.whl")
-    return built
-
-
 def source_files() -> Iterator[str]:
     for package in PACKAGES:
         for file in package.rglob("*"):

@@ -4,6 +4,9 @@ import asyncio
 
 from .entry import Entry
 
+PATIENCE = 60.0
+"""Seconds for which others wait: the client of the first may have fallen asleep over its answer."""
+
 
 class Flight:
     """A request under way. Others may wait for its answer."""
@@ -39,11 +42,15 @@ class Flights:
     async def board(self, key: str) -> Flight | Entry | None:
         """The answer of one who is asking already, or a new flight for the caller to lead and to `land`.
 
-        None if there was one and its answer cannot be used: then all go on alone, or they would wait in a row. Only
-        after one whose client has left does the next of them lead.
+        None if there was one and its answer cannot be used, or takes too long: then all go on alone, or they would wait
+        in a row. Only after one whose client has left does the next of them lead.
         """
         while (flight := self._flights.get(key)) is not None:
-            await flight.over()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await flight.over()
+            except TimeoutError:
+                return None
             if not flight.abandoned:
                 return flight.entry
         flight = self._flights[key] = Flight(key)

@@ -16,7 +16,6 @@ import msgspec
 from penstock import BlockStart, BlockStop, Citation, Event, Signature, Text, Thinking, ToolInput, UpstreamFailed
 
 from .names import client_id
-from .weights import ANSWER_LIMIT, BLOCK, FRAGMENT, Weighed, too_large
 
 Index = int | float | str | None
 """What servers number their calls with, if they do."""
@@ -94,7 +93,7 @@ class _Run:
         return more or bool(self.seal)
 
 
-class Blocks(Weighed):
+class Blocks:
     """Takes text, thinking and fragments of tool calls; `events` collects what can be said so far."""
 
     def __init__(self, name_of: Callable[[str], str], new_id: Callable[[], str]) -> None:
@@ -124,9 +123,6 @@ class Blocks(Weighed):
     def text(self, kind: Literal["text", "thinking"], text: str) -> None:
         """More text or thinking."""
         self.size += len(text.encode())
-        self._size += len(text) + FRAGMENT  # as `weigh` does, without another call for each token
-        if self._size > ANSWER_LIMIT:
-            raise too_large()
         run = self._queue[-1] if self._queue else None
         if run is None or run.kind != kind or run.seal:
             run = self._begin(kind)
@@ -138,7 +134,6 @@ class Blocks(Weighed):
 
     def sealed(self, seal: str) -> None:
         """What has to come back unread: it closes the thinking under way, or leaves as redacted thinking."""
-        self.weigh(len(seal))
         run = self._queue[-1] if self._queue else None
         if run is None or run.kind != "thinking" or run.seal:
             run = self._begin("thinking")
@@ -150,7 +145,6 @@ class Blocks(Weighed):
 
         `seal` has to come back with the call; it leaves before it, as the data of redacted thinking.
         """
-        self.weigh(len(id) + len(name) + len(arguments) + len(seal))
         self.size += len(name) + len(arguments)
         run = self._find(index, id)
         if run is None or _begins_another(run, id, name, arguments):
@@ -171,7 +165,6 @@ class Blocks(Weighed):
         run = self._queue[-1] if self._queue else None
         if run is None or run.kind != "text" or run.index < 0:
             return False
-        self.weigh(len(source))
         self.events.append(Citation(run.index, source))
         return True
 
@@ -187,7 +180,6 @@ class Blocks(Weighed):
         self._advance(final=True)
 
     def _begin(self, kind: Literal["text", "thinking", "tool_use"]) -> _Run:
-        self.weigh(BLOCK)
         self._queue.append(_Run(kind))
         return self._queue[-1]
 

@@ -56,7 +56,8 @@ def _complaint(value: Any, depth: int) -> Complaint:
 
 def _of_object(value: dict[str, Any], depth: int) -> Complaint:
     error = value.get("error")
-    inner = members(error) or {**value, "message": error or _message(value)}
+    said = "" if isinstance(error, int | float) else error  # a mere flag, or a code
+    inner = members(error) or {**value, "message": said or _message(value)}
     text = _text(inner.get("message") or _message(inner), depth)
     within = _within(inner, depth)
     own = (_plain(inner.get(name))[:_MOST].lower() for name in ("code", "type", "status"))

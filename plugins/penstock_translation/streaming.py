@@ -4,14 +4,16 @@ For formats whose bytes never leave as they came. What the records mean is the b
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
 
 from penstock import Decoder, Event, Failed, GatewayError, Piece, UpstreamFailed, sse
 
+from .bounds import Bound
 from .complaint import read_complaint
-from .weights import ANSWER_LIMIT
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class AnswerDecoder(Decoder):
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
         self._reader = sse.Reader()
+        self._bound = Bound()
         self._whole: bytearray | None = None  # a JSON answer to a request for a stream
         self._sniffed = False
         self._over = False
@@ -69,9 +72,8 @@ class AnswerDecoder(Decoder):
         if not self._sniffed:
             chunk = self._sniff(chunk)
         if self._whole is not None:
+            self._bound.count(len(chunk))
             self._whole += chunk
-            if len(self._whole) > ANSWER_LIMIT:
-                raise UpstreamFailed(f"the upstream's answer is larger than {ANSWER_LIMIT >> 20} MiB")
             return []
         if self._over or not chunk:
             return []
@@ -79,19 +81,22 @@ class AnswerDecoder(Decoder):
             frames = self._reader.feed(chunk)
         except sse.FrameTooLarge as error:
             raise UpstreamFailed(f"the upstream's stream cannot be read: {error}") from None
+        self._bound.count(len(chunk), len(frames))
         return self._take(frames)
 
     def end(self) -> list[Piece]:
         """The stream is over. Raises UpstreamFailed if the answer is not complete."""
         if self._whole is not None:
             body, self._whole = bytes(self._whole), None
-            self._assembly.whole(body)
+            with _bounded_depth():
+                self._assembly.whole(body)
             return self._pieces()
         if self._over:
             return []
         self._last(self._reader.rest())
-        if not self._assembly.done and not self._assembly.ended():
-            raise UpstreamFailed(_BROKE_OFF if self._assembly.begun else _NOTHING)
+        with _bounded_depth():
+            if not self._assembly.done and not self._assembly.ended():
+                raise UpstreamFailed(_BROKE_OFF if self._assembly.begun else _NOTHING)
         return self._pieces()
 
     def _sniff(self, chunk: bytes) -> bytes:
@@ -114,15 +119,16 @@ class AnswerDecoder(Decoder):
 
     def _read(self, frames: list[sse.Frame]) -> None:
         assembly = self._assembly
-        for frame in frames:
-            if assembly.done:
-                break
-            if frame.data:
-                assembly.take(frame)
-            elif frame.raw.startswith((b"{", b"[")):  # an error that does not come as an event, as Google sends some
-                assembly.take(sse.Frame(b"", frame.raw, frame.raw))
-            else:
-                assembly.ping()
+        with _bounded_depth():
+            for frame in frames:
+                if assembly.done:
+                    break
+                if frame.data:
+                    assembly.take(frame)
+                elif frame.raw.startswith((b"{", b"[")):  # an error that does not come as an event, as Google has some
+                    assembly.take(sse.Frame(b"", frame.raw, frame.raw))
+                else:
+                    assembly.ping()
 
     def _last(self, frames: list[sse.Frame]) -> None:
         """A frame that the end cut off: it may be whole but for its blank line; if not, it is no loss of its own."""
@@ -140,7 +146,8 @@ class AnswerDecoder(Decoder):
 def read_answer(assembly: Assembly, body: bytes) -> list[Event]:
     """The events of a JSON body, or of the stream that some servers send to whoever asks."""
     if body.lstrip()[:1] in (b"{", b"["):
-        assembly.whole(body)
+        with _bounded_depth():
+            assembly.whole(body)
         return assembly.drain()
     if b"data:" not in body:
         page = read_complaint(body).text
@@ -149,6 +156,15 @@ def read_answer(assembly: Assembly, body: bytes) -> list[Event]:
     pieces = decoder.feed(body)
     pieces += decoder.end()
     return [event for piece in pieces for event in piece.events]
+
+
+@contextmanager
+def _bounded_depth() -> Generator[None, None, None]:
+    """What could just be read may be too deep to be written."""
+    try:
+        yield
+    except RecursionError:
+        raise UpstreamFailed("the upstream sent a record that is nested too deeply") from None
 
 
 def read_record(decoder: msgspec.json.Decoder[T], record: bytes) -> T:

@@ -284,7 +284,9 @@ def test_the_exchange_learns_what_was_served() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "noted"), [(10**400, 10**9), (10**9 + 1, 10**9), (-5, 0), (10**9, 10**9), (0, 0)], ids=str
+    ("told", "noted"),
+    [(10**400, 10**9), (10**9 + 1, 10**9), (-5, 0), (10**9, 10**9), (0, 0)],
+    ids=["beyond all numbers", "too many", "negative", "the most", "none"],
 )
 def test_counts_that_cannot_be_are_not_believed(told: int, noted: int) -> None:
     of = exchange()

@@ -29,6 +29,7 @@ from penstock.testing import (
     json_reply,
     messages,
 )
+from penstock_cache import flights
 from penstock_cache.entry import Entry
 from penstock_cache.shelf import Shelf
 from tests.integration.talk import RELAY, Said, ask, log_lines, opened, prompt, until
@@ -214,15 +215,19 @@ async def test_a_hit_costs_less_than_a_bare_relay(gateway_process: MakeProcess, 
     if not Path("/proc/self/task").is_dir():
         pytest.skip("needs /proc to see what a process has used")
     upstream.always(messages.stream("x" * 100))
-    used: dict[str, float] = {}
-    for name, pipeline in (("relay", RELAY), ("cache", OPEN)):
-        gate = await gateway_process(pipeline, url=upstream.url, options="{}", name=name)
-        for count in (20, 100):  # the first round warms up
+    pipelines = {"relay": RELAY, "cache": OPEN}
+    gates = {
+        name: await gateway_process(text, url=upstream.url, options="{}", name=name) for name, text in pipelines.items()
+    }
+    used: dict[str, list[float]] = {name: [] for name in gates}
+    for _ in range(10):  # in turns, and the best of them: others use this machine, too
+        for name, gate in gates.items():
             before = cpu(gate.process.pid)
-            for _ in range(count):
-                assert len((await ask(gate.url, prompt(stream=True))).text) == 100
-            used[name] = cpu(gate.process.pid) - before
-    assert used["cache"] < used["relay"]
+            for _ in range(20):
+                said = await ask(gate.url, prompt(stream=True))
+                assert (said.status, len(said.text)) == (200, 100), (said.body, gate.output)
+            used[name].append(cpu(gate.process.pid) - before)
+    assert min(used["cache"]) < min(used["relay"]), used
 
 
 def cpu(pid: int) -> float:
@@ -827,6 +832,17 @@ async def test_a_gateway_whose_store_is_away_answers_all_the_same(
     said = await ask(gate.url, method="GET", path="/-/cache", headers={"x-user": "root"})
     assert (said.status, "cannot look into its cache" in said.body.decode()) == (503, True)
     assert "state.db" not in said.body.decode()  # where things are is for the log
+
+
+async def test_nobody_waits_for_ever_for_a_client_that_does_not_read(
+    gateway: MakeGateway, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.answers(HELLO.at(b"event: content_block_stop", HANG), HELLO)
+    gate = await started(gateway, upstream)
+    monkeypatch.setattr(flights, "PATIENCE", 0.2)
+    async with opened(gate.url, prompt(stream=True), headers=ANN):
+        said = await ask(gate.url, prompt(stream=True), headers=ANN)
+        assert (result(said), said.text) == ("miss", "hello")
 
 
 CHEAPER = '''

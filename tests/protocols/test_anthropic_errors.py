@@ -255,6 +255,7 @@ def test_a_foreign_answer_is_known_by_its_status(status: int, kind: Any, own: in
         (b'{"error":"b"}', ": b"),
         (b'{"message":"c"}', ": c"),
         (b'{"detail":"d"}', ": d"),
+        (b'{"error":true,"message":"i"}', ": i"),
         (b'[{"error":{"message":"e"}}]', ": e"),
         (b'{"detail":[{"loc":1}]}', ""),
         (b"{}", ""),

@@ -419,9 +419,9 @@ def test_foreign_bytes_raise_nothing_else(noise: bytes) -> None:
 def test_what_waits_for_the_end_of_the_answer_ends_somewhere(frame: bytes) -> None:
     ending = sse.write("message_delta", b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}')
     stopped = STREAM.partition(b"event: message_delta")[0] + ending
-    failure = events_of(decode([stopped, *[frame] * 70]))[-1]
+    failure = events_of(decode([stopped, *[frame] * 256]))[-1]
     assert isinstance(failure, Failed)
-    assert "larger than 64 million characters" in failure.error.message
+    assert "larger than 256 MiB" in failure.error.message
 
 
 def test_an_error_event_is_raised_as_its_kind_and_leaves_as_it_came() -> None:

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -28,6 +28,7 @@ BODY: dict[str, TypeAdapter[Any]] = {
     "toolConfig": TypeAdapter(types.ToolConfig),
     "generationConfig": TypeAdapter(types.GenerationConfig),
     "safetySettings": TypeAdapter(list[types.SafetySetting]),
+    "serviceTier": TypeAdapter(Literal["unspecified", "flex", "standard", "priority"]),  # types.ServiceTier takes all
 }
 SCHEMA = TypeAdapter(types.Schema)
 ANSWER = TypeAdapter(types.GenerateContentResponse)

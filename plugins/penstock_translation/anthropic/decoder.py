@@ -30,7 +30,7 @@ from penstock import (
     sse,
 )
 
-from ..weights import Weighed
+from ..bounds import Bound
 from .encoder import MESSAGE_STOP, last_frames
 from .errors import read_event
 from .mistakes import read_upstream
@@ -101,7 +101,7 @@ class StreamDecoder(Decoder):
         self._skipped = b"content_block_delta" if wanted is not None and not wanted & _DELTAS else None
         self._usage = Usage()
         self._record: dict[str, msgspec.Raw] = {}
-        self._kept = Weighed()  # of the final record
+        self._bound = Bound()  # of the final record
         self._held: list[bytes] = []
         self._held_events: list[Event] = []
         self._begun = False
@@ -164,7 +164,7 @@ class StreamDecoder(Decoder):
         ends = name == b"message_stop"
         if not ends and "stop_reason" not in self._record:
             return Piece(events, raw)
-        self._kept.weigh(len(raw))
+        self._bound.count(len(raw))
         self._held.append(raw)
         self._held_events += events
         return self._last() if ends else None
@@ -231,7 +231,7 @@ class StreamDecoder(Decoder):
 
     def _message_delta(self, data: bytes) -> Sequence[Event]:
         what = "message_delta event"
-        self._kept.weigh(len(data))
+        self._bound.count(len(data))
         members = read_upstream(_MEMBERS, data, what)
         members.pop("type", None)
         usage = read_upstream(_USAGE, members.pop("usage", _NULL), what)

@@ -215,8 +215,8 @@ def _message_in(value: Any, depth: int) -> str:
     if not isinstance(value, dict):
         return str(value)  # pyright: ignore[reportUnknownArgumentType]
     members = cast("dict[str, Any]", value)
-    found = (members[name] for name in ("error", "message", "detail") if members.get(name))
-    return _message_in(next(found, ""), depth - 1)
+    found = (members.get(name) for name in ("error", "message", "detail"))
+    return _message_in(next((said for said in found if said and not isinstance(said, int | float)), ""), depth - 1)
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -98,6 +98,13 @@ class GeminiQuirks(Quirks, frozen=True, kw_only=True, forbid_unknown_fields=True
             description="Whether combined tools need `includeServerSideToolInvocations`, which Vertex AI does not know."
         ),
     ] = True
+    service_tiers: Annotated[
+        dict[str, str],
+        Meta(
+            description="`serviceTier`, such as `flex` or `priority`, by what the client asks for; what is not in here "
+            "is not asked for."
+        ),
+    ] = {}
     stop_limit: Annotated[
         int, Meta(ge=0, description="How many stop sequences are accepted; the rest are left out.")
     ] = 5

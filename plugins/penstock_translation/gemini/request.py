@@ -53,6 +53,8 @@ def _body(exchange: Exchange, target: Target, quirks: GeminiQuirks) -> tuple[Fie
     body |= tools.fields
     if config:
         body["generationConfig"] = config
+    if tier := quirks.service_tiers.get(prompt.service_tier):
+        body["serviceTier"] = tier
     for name, value in quirks.extra_body.items():
         both = isinstance(value, dict) and isinstance(body.get(name), dict)
         body[name] = body[name] | value if both else value

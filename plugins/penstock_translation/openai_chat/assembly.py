@@ -197,7 +197,7 @@ class ChatAssembly(Assembly):
         if thought:
             self._thought(thought)
         if delta.reasoning_details and self._keeps_details:
-            self._keep_details(items(delta.reasoning_details))
+            self._details.add(items(delta.reasoning_details))
         content = delta.content
         if content:
             if not isinstance(content, str):
@@ -224,10 +224,6 @@ class ChatAssembly(Assembly):
             self._seal_details()  # what comes later than that must not cut the text in two
         self._blocks.text(kind, text)
 
-    def _keep_details(self, details: list[Any]) -> None:
-        self._blocks.weigh(len(msgspec.json.encode(details)))
-        self._details.add(details)
-
     def _seal_details(self) -> None:
         if self._details:
             content = msgspec.json.encode({"reasoning_details": self._details.entries()})
@@ -246,7 +242,6 @@ class ChatAssembly(Assembly):
         """Sources belong to the text under way; those that come before it wait for it."""
         for source in citations(sources):
             if source not in self._sources:
-                self._blocks.weigh(len(source))
                 self._sources.add(source)
                 self._uncited.append(source)
         while self._uncited and self._blocks.cite(self._uncited[0]):

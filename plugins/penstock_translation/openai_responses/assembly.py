@@ -101,8 +101,6 @@ class ResponsesAssembly(Assembly):
             self._lineup.announce(record)
         elif kind in _ENDINGS:
             self._end(record.response or Response(), _ENDINGS[kind])
-        if self._lineup.waits or not kind.endswith(".delta"):  # increments are weighed where they are written
-            self._writer.weigh(len(frame.data))
         if not self._started:
             self._start()
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..untyped import members, words
-from ..weights import BLOCK
 from .outputs import (
     FINISHED,
     Call,
@@ -43,11 +42,6 @@ class Lineup:
     def begun(self) -> bool:
         """Whether there was any item."""
         return self._last is not None
-
-    @property
-    def waits(self) -> bool:
-        """Whether there are items whose records have to wait."""
-        return len(self._line) > 1
 
     @property
     def complete(self) -> bool:
@@ -119,7 +113,6 @@ class Lineup:
         return self._known.get(id) if id else self._last
 
     def _add(self, kind: type[Output], record: Record) -> Output:
-        self._writer.weigh(BLOCK)
         head = members(record.item)
         if (replaced := self._find(record)) is not None:
             replaced.ended = True

@@ -230,7 +230,6 @@ class Call(Output):
 
     def _say(self, text: str) -> None:
         if text:
-            self._writer.weigh(len(text))
             self._said += len(text)
             self._filled |= not text.isspace()
             self._held.append(text)

@@ -9,11 +9,10 @@ from penstock import BlockStart, BlockStop, Citation, Event, Signature, Text, Th
 
 from ..names import client_id
 from ..searches import SEARCH, Page, citation, result
-from ..weights import Weighed
 from .search import Pages
 
 
-class Writer(Weighed):
+class Writer:
     """Collects `events`; knows what they amount to so far."""
 
     def __init__(
@@ -39,8 +38,7 @@ class Writer(Weighed):
         self._blank: list[str] = []  # words that open no block, unless others follow
 
     def words(self, kind: Literal["text", "thinking"], text: str) -> None:
-        """More text or thinking; opens a block if none is open. Raises UpstreamFailed when there is too much of it."""
-        self.weigh(len(text))
+        """More text or thinking; opens a block if none is open."""
         if not self._open:
             if not text or text.isspace():
                 self._blank.append(text)

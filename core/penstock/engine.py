@@ -12,6 +12,7 @@ from penstock.errors import GatewayError, TimedOut, UpstreamFailed
 from penstock.events import Event
 from penstock.exchange import Exchange, Response
 from penstock.journey import Course, Journey
+from penstock.metering import broken_off
 from penstock.protocol import Encoder, Piece
 from penstock.sources import Spawn
 
@@ -51,6 +52,7 @@ class Run:
         self._done = done
         self._work: asyncio.Task[Response] | None = None
         self._closed = False
+        self._delivered = 0  # bytes of a stream
         course.tally.enter()
 
     # ------------------------------------------------------------ to the client
@@ -82,6 +84,9 @@ class Run:
         exchange.ended = self._clock()
         if exchange.outcome == "open":  # after its end an answer lacks nothing, even if its stream is still open
             exchange.outcome = "ok" if exchange.stop_reason else "cancelled"
+        attempt = exchange.attempt
+        if exchange.outcome != "ok" and self._delivered and attempt is not None and attempt.error is None:
+            exchange.usage = broken_off(exchange, self._delivered)
         self._spawn(self._complete(), f"complete {exchange.id}")
 
     async def _streamed(self) -> Reply:
@@ -153,6 +158,7 @@ class Run:
                 if not out and self._clock() >= sent + ping:  # what the upstream says amounts to nothing
                     out = encoder.ping()
                 if out:
+                    self._delivered += len(out)
                     yield out
                     sent = self._clock()
                 if delivery.failure is not None:

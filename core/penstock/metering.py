@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from penstock.errors import Forbidden, InvalidRequest
 from penstock.events import Usage
 from penstock.exchange import Exchange, Principal, Target
@@ -17,6 +19,8 @@ Per = Literal["key", "user", "team", "session", "model", "upstream", "pipeline"]
 _NAMES = ("team", "user", "key", "session", "upstream", "model")
 """What an endpoint may be asked about."""
 _BYTES_A_TOKEN = 4
+_BYTES_A_STREAMED_TOKEN = 32
+"""Frames around it included. Those of Claude have 130 bytes for four or five tokens."""
 _LONGEST_PROMPT = 200_000
 """Tokens that are expected at most: bodies beyond that are mostly pictures."""
 _USUAL_ANSWER = 1000
@@ -116,6 +120,18 @@ def likely_usage(request: Request) -> Usage:
     wanted = _USUAL_ANSWER if request.max_tokens is None else request.max_tokens
     prompt = min(len(request.body) // _BYTES_A_TOKEN, _LONGEST_PROMPT)
     return Usage(input=prompt, output=max(0, min(wanted, _USUAL_ANSWER)), estimated=True)
+
+
+def broken_off(exchange: Exchange, delivered: int) -> Usage:
+    """The usage of an answer that broke off, guessed where it is not known: upstreams tell the output at the end.
+
+    `delivered` are the bytes of its stream that have left.
+    """
+    usage = exchange.usage
+    guessed = delivered // _BYTES_A_STREAMED_TOKEN
+    output = max(usage.output, min(guessed, exchange.request.max_tokens or guessed))
+    prompt = {} if usage.prompt else {"input": likely_usage(exchange.request).input}
+    return replace(usage, output=output, estimated=True, **prompt)
 
 
 def _joined(*parts: str) -> str:

@@ -52,6 +52,23 @@ async def test_leaving_in_the_middle_of_a_stream(
     assert (line["outcome"], line["status"]) == ("cancelled", 200)
 
 
+@STREAMS
+async def test_what_was_delivered_until_then_is_counted(
+    gateway: MakeGateway, upstream: ScriptedUpstream, pipeline: str
+) -> None:
+    """Upstreams tell the output at the end, which does not come any more."""
+    said, words = (messages, b"event: content_block_stop") if pipeline is RELAY else (chat, b"data: [DONE]")
+    upstream.answers(said.stream("some words " * 2000 + "the end").at(words, HANG))
+    gate = await gateway(pipeline, url=upstream.url)
+    async with opened(gate.url, prompt(stream=True, max_tokens=32_000)) as response:
+        await response.content.readuntil(b"the end")
+    (line,) = await log_lines(gate)
+    assert line["outcome"] == "cancelled"
+    assert line["tokens"]["estimated"]
+    assert 500 < line["tokens"]["output"] < 6000
+    assert line["tokens"]["input"] > 0
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @STREAMS
 async def test_leaving_before_the_answer_has_begun(

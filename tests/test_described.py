@@ -21,7 +21,7 @@ from penstock.hookspecs import Hooks
 from penstock.pipelinefile import STEP_WORDS
 from penstock.plan import HOOKS
 from penstock.testing import MakeGateway, ScriptedUpstream, fixtures
-from tests.pages import code, table
+from tests.pages import blocks, code, table
 
 REFERENCE = DOCS / "reference"
 
@@ -275,3 +275,18 @@ async def test_endpoints_are_described(gateway: MakeGateway, upstream: ScriptedU
     served = await endpoints(gateway, upstream)
     assert {"GET <path>/-/stats", "GET <path>/-/cache", "POST <path>/-/keys"} <= served
     assert sorted(each for each in served if f"`{each}`" not in page) == []
+
+
+EXAMPLES = (
+    *("log-in-with-a-badge", "redact-secrets", "route-by-cost-centre"),
+    *("export-costs", "set-a-tool-policy"),
+)
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_an_example_is_short_and_tested(page: str) -> None:
+    """A plugin of at most 60 lines, and its tests; the page is acted out by test_docs."""
+    written = [block for block in blocks(DOCS / f"how-to/{page}.md") if block.language == "python"]
+    plugin, test = (block.text.splitlines() for block in written)
+    assert len(plugin) <= 60
+    assert any(line.startswith("async def test_") for line in test)

@@ -29,7 +29,7 @@ LAYERS = (
         *("plan", "engine", "asking", "upstream", "outbound", "sources", "delivery", "instances", "pipeline"),
         *("blame", "calling", "sending", "journey", "timings", "tally", "stats"),
     },
-    {"gateway"},
+    {"generation", "gateway"},
     {"pricing", "app", "connection", "listen", "server", "supervisor", "cli", "testing", "__main__", "__init__"},
 )
 HOMES = {

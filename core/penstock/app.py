@@ -18,7 +18,8 @@ from penstock.deadlines import Deadlines
 from penstock.engine import Reply, Run
 from penstock.errors import Forbidden, GatewayError, Internal, InvalidRequest, NotFound, TooLarge
 from penstock.exchange import Exchange, Principal, new_id
-from penstock.gateway import Endpoint, Generation, Host
+from penstock.gateway import Host
+from penstock.generation import Endpoint, Generation
 from penstock.pipeline import Pipeline
 from penstock.plugin import EndpointRequest
 from penstock.protocol import Answer, ClientProtocol

@@ -20,7 +20,7 @@ _NAMES = ("team", "user", "key", "session", "upstream", "model")
 """What an endpoint may be asked about."""
 _BYTES_A_TOKEN = 4
 _BYTES_A_STREAMED_TOKEN = 32
-"""Frames around it included. Those of Claude have 130 bytes for four or five tokens."""
+"""Frames around it included: streams have about 130 bytes for four or five tokens."""
 _LONGEST_PROMPT = 200_000
 """Tokens that are expected at most: bodies beyond that are mostly pictures."""
 _USUAL_ANSWER = 1000

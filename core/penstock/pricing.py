@@ -22,7 +22,8 @@ async def find_prices(place: Path, env: Mapping[str, str]) -> dict[str, Prices]:
     Raises ConfigError if a step that knows prices does not start, or if there are only mistakes where one might be.
     """
     from penstock.config import load
-    from penstock.gateway import Generation, Host, compile_all  # half a second, which only this command needs
+    from penstock.gateway import Host, compile_all  # half a second, which only this command needs
+    from penstock.generation import Generation
     from penstock.store import MemoryStore
 
     files = load(place, env)

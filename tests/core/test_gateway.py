@@ -2,111 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from penstock.gateway import Host
-from penstock.problems import ConfigError
 from penstock.testing import PATIENCE
-from tests.core.places import PLUGINS, install, told, write
-
-LIFE = '''
-"""Writes down what happens to it."""
-from penstock import Exchange, Gateway, Plugin, hookimpl
-
-class Life(Plugin):
-    """Has a diary beside the pipelines."""
-    name: str = "a"
-    fails: bool = False
-
-    @hookimpl
-    async def startup(self, gateway: Gateway) -> None:
-        self._note("startup")
-        if self.fails:
-            raise ValueError("there is no room")
-
-    @hookimpl
-    def shutdown(self) -> None:
-        self._note("shutdown")
-
-    def _note(self, what: str) -> None:
-        with (self.folder.parent / "diary").open("a") as diary:
-            diary.write(f"{self.name}.{what}\\n")
-'''
-READS = '''
-"""Reads a file and asks for more."""
-import asyncio
-from pathlib import Path
-import msgspec
-from penstock import Gateway, Plugin, hookimpl
-
-class Words(msgspec.Struct, forbid_unknown_fields=True):
-    words: list[str]
-
-class Reads(Plugin):
-    """Reads words.yaml beside the pipelines, and keeps an eye on other.txt."""
-    protocol: str = ""
-    routes: list[str] = []
-    works: bool = False
-
-    @hookimpl
-    def startup(self, gateway: Gateway) -> None:
-        self.words = gateway.read_file(self.folder.parent / "words.yaml", Words).words
-        gateway.watch(self.folder.parent / "other.txt")
-        if self.protocol:
-            gateway.serve_protocol(self.protocol)
-        for route in self.routes:
-            gateway.add_route(route, self.answer)
-        if self.works:
-            gateway.spawn(self.work(), "endless work")
-
-    async def answer(self, asked): ...
-
-    async def work(self) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            (self.folder.parent / "worked").touch()
-'''
-HERE = {**PLUGINS, "plugins/life.py": LIFE, "plugins/reads.py": READS, "words.yaml": "words: [one]\n"}
-ONE = "plugins: [life]\n"
-OTHER = "plugins: [life: {name: other}]\n"
-
-
-class Place:
-    """A folder with pipelines, and the host of a gateway that reads them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.host = Host(root / "pipelines", {"WORD": "from the environment"})
-        write(root, HERE)
-
-    def write(self, text: str | bytes, name: str = "pipelines/a.yaml") -> None:
-        write(self.root, {name: text})
-
-    @property
-    def diary(self) -> list[str]:
-        path = self.root / "diary"
-        return path.read_text().split() if path.exists() else []
-
-    async def start(self, text: str) -> None:
-        self.write(text)
-        await self.host.start()
-
-    async def refused(self, text: str) -> list[str]:
-        """Why the gateway does not start."""
-        self.write(text)
-        with pytest.raises(ConfigError) as caught:
-            await self.host.start()
-        return told(self.root, caught.value)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            for _ in iter(condition, True):
-                await asyncio.sleep(0.005)
+from tests.core.hosts import LIFE, ONE, OTHER, READS, Place
+from tests.core.places import install
 
 
 @pytest.fixture
@@ -119,26 +24,6 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 # ---------------------------------------------------------------- a generation's life
 
 
-async def test_steps_start_down_the_file_and_shut_down_up_it(place: Place) -> None:
-    await place.start("plugins:\n- life\n- life: {name: b}\n  id: second\n")
-    assert place.host.started
-    assert place.diary == ["a.startup", "b.startup"]
-    await place.host.stop()
-    assert place.diary == ["a.startup", "b.startup", "b.shutdown", "a.shutdown"]
-
-
-async def test_a_step_that_does_not_start_refuses_the_whole(place: Place) -> None:
-    text = "plugins:\n- life\n- life: {name: b, fails: true}\n  id: second\n- life: {name: c}\n  id: third\n"
-    assert await place.refused(text) == ["pipelines/a.yaml:3:3: step 'second' did not start: there is no room"]
-    assert not place.host.started
-    assert place.diary == ["a.startup", "b.startup", "a.shutdown"]
-
-
-async def test_variants_of_a_step_for_teams_are_started_too(place: Place) -> None:
-    await place.start("plugins: [who, life]\nteams: {red: {life: {name: red}}, blue: {life: false}}\n")
-    assert sorted(place.diary) == ["a.startup", "red.startup"]
-
-
 async def test_a_reload_starts_the_new_before_it_shuts_down_the_old(place: Place) -> None:
     await place.start(ONE)
     old = place.host.current
@@ -147,29 +32,6 @@ async def test_a_reload_starts_the_new_before_it_shuts_down_the_old(place: Place
     await place.until(lambda: len(place.diary) == 3)
     assert place.diary == ["a.startup", "other.startup", "a.shutdown"]
     assert place.host.current.id != old.id
-
-
-async def test_an_old_generation_lives_as_long_as_its_last_exchange(place: Place) -> None:
-    await place.start(ONE)
-    old = place.host.current
-    old.enter()
-    old.enter()
-    place.write(OTHER)
-    await place.host.reload()
-    old.leave()
-    await asyncio.sleep(0)
-    assert place.diary == ["a.startup", "other.startup"]
-    old.leave()
-    await place.until(lambda: "a.shutdown" in place.diary)
-
-
-async def test_the_same_files_are_the_same_generation(place: Place) -> None:
-    """Hosts can be compared by it."""
-    await place.start(ONE)
-    first = place.host.current
-    assert await place.host.reload()
-    assert place.host.current is not first
-    assert place.host.current.id == first.id
 
 
 async def test_the_log_tells_generations_apart(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -368,88 +230,6 @@ async def test_a_watch_survives_whatever_a_file_holds(watched: Place) -> None:
     old = watched.host.current
     watched.write(OTHER)
     await watched.until(lambda: watched.host.current is not old)
-
-
-# ---------------------------------------------------------------- what a step may ask for
-
-WRONG = {
-    "words: [one\n": ["words.yaml:2:1: not valid YAML: did not find expected ',' or ']'"],
-    "words: one\n": ["words.yaml:1:8: expected list, got str"],
-    "words: [one]\nwrds: []\n": ["words.yaml:2:1: unknown option 'wrds'; did you mean 'words'?"],
-    "words: ['${NO}', 5]\n": [
-        "words.yaml:1:9: the environment variable NO is not set: set it, or give a default: ${NO:-} stands for nothing",
-        "words.yaml:1:18: expected str, got int; put it in quotes",
-    ],
-    b"words: [\xff]\n": ["words.yaml:1:1: cannot be read: is not UTF-8"],
-    None: ["words.yaml:1:1: cannot be read: No such file or directory"],
-}
-
-
-@pytest.mark.parametrize("text", WRONG, ids=repr)
-async def test_a_file_that_a_step_cannot_read_is_told_where_it_is_wrong(place: Place, text: str | bytes | None) -> None:
-    (place.root / "words.yaml").unlink()
-    if text is not None:
-        place.write(text, "words.yaml")
-    problems = await place.refused("plugins: [life, reads]\n")
-    assert len(problems) == len(WRONG[text])
-    assert all(map(str.startswith, problems, WRONG[text]))
-    assert place.diary == ["a.startup", "a.shutdown"]
-
-
-@pytest.mark.parametrize("text", ['words: [one, "${WORD}"]\n', '{"words": ["one", "from the environment"]}'])
-async def test_a_step_reads_yaml_and_json(place: Place, text: str) -> None:
-    place.write(text, "words.yaml")
-    await place.start("plugins: [reads]\n")
-    (step,) = place.host.current.pipelines[0].instances
-    assert vars(step.plugin)["words"] == ["one", "from the environment"]
-
-
-async def test_a_step_serves_a_protocol_below_the_pipelines_path(place: Place) -> None:
-    await place.start("path: /team\nplugins: [reads: {protocol: anthropic}]\n")
-    endpoints = place.host.current.endpoints
-    assert endpoints["/team/v1/messages"]["POST"].operation == "generate"
-    assert endpoints["/team"]["HEAD"].operation == "probe"
-
-
-ASKED = {
-    "protocol: antropic": "step 'reads' did not start: unknown protocol 'antropic'; did you mean 'anthropic'?",
-    "protocol: openai-chat": "step 'reads' did not start: protocol 'openai-chat' is for upstreams only",
-    "routes: [usage, /usage/]": "step 'reads' did not start: GET /a/-/usage is already served",
-}
-
-
-@pytest.mark.parametrize("options", ASKED)
-async def test_what_cannot_be_had_is_told_at_the_step(place: Place, options: str) -> None:
-    assert await place.refused(f"plugins:\n- reads: {{{options}}}\n") == [f"pipelines/a.yaml:2:3: {ASKED[options]}"]
-
-
-async def test_two_pipelines_have_their_own_routes(place: Place) -> None:
-    place.write("path: /\nplugins: [reads: {routes: [usage]}]\n", "pipelines/b.yaml")
-    await place.start("plugins: [reads: {routes: [usage]}]\n")
-    endpoints = place.host.current.endpoints
-    assert {path: endpoint["GET"].pipeline.name for path, endpoint in endpoints.items()} == {
-        "/a/-/usage": "a",
-        "/a/-/stats": "a",
-        "/-/usage": "b",
-        "/-/stats": "b",
-    }
-
-
-async def test_work_of_a_step_ends_with_its_generation(place: Place) -> None:
-    await place.start("plugins: [reads: {works: true}]\n")
-    await asyncio.sleep(0)
-    place.write(ONE)
-    await place.host.reload()
-    await place.until((place.root / "worked").exists)
-
-
-async def test_work_that_fails_is_not_lost(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    async def fail() -> None:
-        raise KeyError("the ledger")
-
-    await place.start(ONE)
-    place.host.spawn(fail(), "write the ledger")
-    await place.until(lambda: "task 'write the ledger' failed" in caplog.text)
 
 
 # ---------------------------------------------------------------- the end

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from penstock import Plugin
-from penstock.gateway import Generation
+from penstock.generation import Generation
 from penstock.testing import PATIENCE, MakeGateway, RunningGateway, ScriptedUpstream, messages
 from penstock.upstream import Pool
 from tests.integration.talk import Said, opened, prompt, until

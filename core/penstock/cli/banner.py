@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from penstock.engine import Run
 from penstock.exchange import Exchange, ModelInfo
-from penstock.gateway import Endpoint, Host
+from penstock.gateway import Host
+from penstock.generation import Endpoint
 from penstock.pipeline import Pipeline
 from penstock.request import Prompt, Request
 from penstock.tally import Tally

@@ -11,7 +11,8 @@ from penstock.cli.aside import Aside
 from penstock.cli.canned import canned
 from penstock.cli.laps import Broke, Bystander, Lap, Row, Runner, Someone, Wish
 from penstock.config import load
-from penstock.gateway import Generation, compile_all
+from penstock.gateway import compile_all
+from penstock.generation import Generation
 from penstock.pipeline import Pipeline
 from penstock.plan import Plan, Step, compile_plan
 from penstock.plugin import Plugin

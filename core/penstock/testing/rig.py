@@ -25,7 +25,8 @@ from penstock.testing.answers import events_of
 from penstock.testing.asking import Asking, Content, native
 
 if TYPE_CHECKING:
-    from penstock.gateway import Generation, Host
+    from penstock.gateway import Host
+    from penstock.generation import Generation
 
 _PIPELINE = "path: /\nupstreams: {main: {protocol: %s, url: 'http://127.0.0.1:9', key: none}}\nplugins:\n"
 _STEP = "  - penstock.testing.rig:Placeholder: null\n    id: %s\n"
@@ -114,7 +115,8 @@ class Rig:
     ) -> "Rig":
         """Compile and start, as a gateway would. `folder` is the project's. Raises ConfigError."""
         from penstock.config import load
-        from penstock.gateway import Generation, Host, compile_all
+        from penstock.gateway import Host, compile_all
+        from penstock.generation import Generation
         from penstock.problems import ConfigError
         from penstock.store import MemoryStore
 

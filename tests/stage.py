@@ -29,9 +29,9 @@ from penstock.bind import is_loopback
 from penstock.cli import main as penstock_command
 from penstock.cli.banner import banner
 from penstock.cli.describe import compiled
-from penstock.config import GatewayFile
 from penstock.document import Document
 from penstock.gateway import Host
+from penstock.gatewayfile import GatewayFile
 from penstock.options import decode_hook
 from penstock.problems import ConfigError
 from penstock.testing import PATIENCE, Place, RunningGateway

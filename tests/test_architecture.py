@@ -23,7 +23,7 @@ LAYERS = (
     {
         *("problems", "document", "typed", "options", "plugin", "metering", "catalogue"),
         *("reach", "bind", "proxies", "watching", "conditions", "safety"),
-        *("pipelinefile", "config", "databases", "places"),
+        *("gatewayfile", "pipelinefile", "config", "databases", "places"),
     },
     {
         *("plan", "engine", "asking", "upstream", "outbound", "sources", "delivery", "instances", "pipeline"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
@@ -10,39 +9,14 @@ from penstock.bind import parse_bind
 from penstock.catalogue import Catalogue, CatalogueError
 from penstock.database import check_url
 from penstock.document import Document
-from penstock.options import Duration, decode_hook
+from penstock.gatewayfile import GatewayFile
+from penstock.options import decode_hook
 from penstock.pipelinefile import PipelineFile, read_pipeline
 from penstock.problems import ConfigError, Problem
 from penstock.proxies import Proxies
-from penstock.reach import Made, UpstreamFile, read_upstream
+from penstock.reach import Made, read_upstream
 from penstock.typed import convert
 from penstock.watching import yaml_files
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class TLS(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Certificate and key in PEM files, relative to gateway.yaml."""
-
-    cert: str
-    key: str
-
-
-class GatewayFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What all pipelines of a folder share. Sizes in bytes."""
-
-    bind: str = "127.0.0.1:4000"
-    workers: Positive = 1
-    store: str = "memory:"
-    database: str = "sqlite:../data/penstock.db"
-    upstreams: dict[str, UpstreamFile] = {}
-    tls: TLS | None = None
-    trusted_proxies: tuple[str, ...] = ()
-    body_limit: Positive = 32 * 1024 * 1024
-    graceful_timeout: Duration = 300.0
-    ping: Duration = 15.0
-    commit_after: Duration = 10.0
-    debug: bool = False
 
 
 class Files(msgspec.Struct, kw_only=True):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.catalogue import MEMORY, Catalogue
-from penstock.config import Files, GatewayFile, load, plugin_folder
+from penstock.config import Files, load, plugin_folder
 from penstock.databases import Databases
 from penstock.errors import GatewayError
+from penstock.gatewayfile import GatewayFile
 from penstock.generation import Generation
 from penstock.journey import Timing
 from penstock.pipeline import Pipeline, Surroundings, compile_pipeline

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from penstock.asking import Asker
-from penstock.config import Files, GatewayFile
+from penstock.config import Files
 from penstock.database import Database, Schema
 from penstock.databases import Databases
 from penstock.document import Document
+from penstock.gatewayfile import GatewayFile
 from penstock.instances import Instances
 from penstock.money import Prices
 from penstock.options import decode_hook

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from penstock.errors import Forbidden, InvalidRequest
@@ -27,7 +28,7 @@ _USUAL_ANSWER = 1000
 """Tokens that are expected at most: agents ask for up to 128,000 and use some hundred."""
 
 
-class Subject(NamedTuple):
+class Subject(msgspec.Struct, frozen=True):
     """Somebody or something whose use is counted. `key` is for the store, `words` are for a message.
 
     Without a name it is all those that have none, together.

@@ -3,22 +3,20 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from penstock.catalogue import Catalogue, CatalogueError, reason
 from penstock.document import Document
 from penstock.exchange import Upstream
+from penstock.gatewayfile import GatewayFile
 from penstock.options import decode_hook
 from penstock.plugin import IfBroken, Plugin
 from penstock.problems import Problem, suggest
 from penstock.reach import Made, Reach
 from penstock.safety import Safety
 from penstock.typed import convert
-
-if TYPE_CHECKING:
-    from penstock.config import GatewayFile
 
 Place = tuple[str | int, ...]
 _SAFETY = tuple(field.encode_name for field in msgspec.structs.fields(Safety))
@@ -69,7 +67,7 @@ class PipelineFile(msgspec.Struct, kw_only=True):
     file: Path
     path: str
     document: Document
-    gateway: "GatewayFile"
+    gateway: GatewayFile
     upstreams: dict[str, Upstream]
     reaches: dict[str, Reach]
     steps: list[StepFile]
@@ -78,7 +76,7 @@ class PipelineFile(msgspec.Struct, kw_only=True):
 
 
 def read_pipeline(
-    document: Document, file: Path, gateway: "GatewayFile", upstreams: Mapping[str, Made | None], catalogue: Catalogue
+    document: Document, file: Path, gateway: GatewayFile, upstreams: Mapping[str, Made | None], catalogue: Catalogue
 ) -> tuple[PipelineFile, list[Problem]]:
     """The pipeline that `document` describes, and what is wrong with it but for its upstreams.
 
@@ -95,7 +93,7 @@ class _Reader:
         self,
         document: Document,
         file: Path,
-        gateway: "GatewayFile",
+        gateway: GatewayFile,
         upstreams: Mapping[str, Made | None],
         catalogue: Catalogue,
     ) -> None:

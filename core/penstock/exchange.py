@@ -260,6 +260,7 @@ class Exchange:
         self._claimed: set[str] = set()
         self._kind: Kind | None = None
         self._ask: Ask | None = None
+        self._cost: tuple[object, Cost] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -286,7 +287,10 @@ class Exchange:
         if self.prices is None or attempt is None or self.usage == Usage():
             return None
         upstream, model = attempt.target.upstream, attempt.target.model or self.request.model
-        return self.prices.cost(upstream, model, self.usage, served=self.served_model)
+        asked = self.prices, upstream, model, self.usage, self.served_model
+        if self._cost is None or self._cost[0] != asked:  # several steps ask for the cost of the same
+            self._cost = asked, self.prices.cost(upstream, model, self.usage, served=self.served_model)
+        return self._cost[1]
 
     def mute(self, step: str) -> None:
         """Call `on_event` of this step no more; what nobody listens to need not be read. To be said in `on_request`."""

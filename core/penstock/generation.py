@@ -41,9 +41,11 @@ class Owner(Protocol):
     @property
     def databases(self) -> Databases:
         """The database of the process."""
+        ...
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run a task that the process owns."""
+        ...
 
     def forget(self, files: Files) -> None:
         """The generation of these files is no more."""

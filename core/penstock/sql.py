@@ -146,6 +146,8 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
     except ModuleNotFoundError as error:
         raise ValueError(f"a database needs more than is installed ({error.name}): {_extra('database')}") from None
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), connect_args={"timeout": BUSY})
+    # Many rows in one statement: after each, the thread that writes would wait for the interpreter, 5 ms if it is busy.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
     event.listen(engine.sync_engine, "connect", _on_connect)
     event.listen(engine.sync_engine, "begin", _on_begin)
     return engine

@@ -1,10 +1,11 @@
 """What exchanges share: values, counters, token buckets and leases; and the store in this process's memory."""
 
-import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from itertools import islice
+from math import inf, isfinite
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
@@ -18,7 +19,7 @@ class StoreUnavailable(Exception):
     """
 
 
-class Take(NamedTuple):
+class Take(msgspec.Struct, frozen=True):
     """So much out of one token bucket, which holds `capacity` and refills by `rate` a second.
 
     Both are above 0. A bucket that nobody has touched is full; one that was charged more than it held is in debt.
@@ -159,7 +160,7 @@ class PrefixedStore(Store):
             yield key.removeprefix(self._prefix)
 
     async def add(self, key: str, amount: float, ttl: float | None = None) -> float:
-        if not math.isfinite(amount):
+        if not isfinite(amount):
             raise ValueError(f"cannot add {amount} to {key!r}")
         return await self._store.add(self._prefix + key, amount, ttl)
 
@@ -175,7 +176,7 @@ class PrefixedStore(Store):
         return await self._store.levels(self._placed(takes))
 
     async def hold(self, key: str, limit: int, holder: str, ttl: float) -> bool:
-        if not 0 < ttl < math.inf:
+        if not 0 < ttl < inf:
             raise ValueError(f"a lease of {key!r} must end after some seconds, not {ttl}")
         return await self._store.hold(self._prefix + key, limit, holder, ttl)
 
@@ -186,15 +187,17 @@ class PrefixedStore(Store):
         return await self._store.held(self._prefix + key)
 
     def _placed(self, takes: Sequence[Take]) -> list[Take]:
+        placed: dict[str, Take] = {}
         for take in takes:
-            if not (0 < take.capacity < math.inf and 0 < take.rate < math.inf and math.isfinite(take.amount)):
+            if not (0 < take.capacity < inf and 0 < take.rate < inf and -inf < take.amount < inf):
                 raise ValueError(f"not a bucket, or not an amount: {take}")
-        if len({take.key for take in takes}) < len(takes):
+            placed[take.key] = Take(self._prefix + take.key, take.capacity, take.rate, take.amount)
+        if len(placed) < len(takes):
             raise ValueError(f"each bucket may stand once: {takes}")
-        return [Take(self._prefix + key, capacity, rate, amount) for key, capacity, rate, amount in takes]
+        return list(placed.values())
 
 
-class _Entry(NamedTuple, Generic[T]):
+class _Entry(msgspec.Struct, Generic[T], frozen=True):
     value: T
     expires: float
     size: int
@@ -220,12 +223,13 @@ class _Shelf(Generic[T]):
     def put(self, key: str, value: T, expires: float, size: int = 1) -> None:
         if (old := self._entries.pop(key, None)) is not None:
             self._used -= old.size
+        else:
+            self._look_around()
         if size <= self._room:
             self._entries[key] = _Entry(value, expires, size)
             self._used += size
         while self._used > self._room:
             self._used -= self._entries.popitem(last=False)[1].size
-        self._look_around()
 
     def drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
@@ -242,15 +246,11 @@ class _Shelf(Generic[T]):
         return count
 
     def _look_around(self) -> None:
-        """Look at two entries in passing, so that what has expired goes even if nobody asks for it."""
-        now = self._clock()
-        for _ in range(2):
-            key = next(self._round, None)
-            if key is None:
-                self._round = iter(list(self._entries))
-                return
-            if (entry := self._entries.get(key)) is not None and entry.expires <= now:
-                self.drop(key)
+        """Look at two entries when one is added, so that what has expired goes even if nobody asks for it."""
+        if not (keys := list(islice(self._round, 2))):
+            self._round = iter(list(self._entries))
+        for key in keys:
+            self.get(key)
 
 
 class MemoryStore(Store):
@@ -341,7 +341,7 @@ class MemoryStore(Store):
         return 0 if entry is None else sum(end > now for end in entry.value.values())
 
     def _end(self, ttl: float | None) -> float:
-        return math.inf if ttl is None else self._clock() + ttl
+        return inf if ttl is None else self._clock() + ttl
 
     def _level(self, take: Take, now: float) -> float:
         entry = self._buckets.get(take.key)

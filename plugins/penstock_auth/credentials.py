@@ -10,16 +10,17 @@ LONGEST = 16 * 1024
 
 def presented(headers: Mapping[str, str]) -> dict[str, str]:
     """The credentials of a request by the header that holds each. Raises Unauthenticated for none, and for too long."""
+    found: dict[str, str] = {}
     scheme, _, bearer = headers.get("authorization", "").strip().partition(" ")
-    found = {
-        "authorization": bearer.strip() if scheme.lower() == "bearer" else "",
-        "x-api-key": headers.get("x-api-key", "").strip(),
-    }
-    if any(len(credential) > LONGEST for credential in found.values()):
-        raise refusal(f"this is not an API key: it has more than {LONGEST} characters")
-    if not any(found.values()):
+    if scheme.lower() == "bearer" and (bearer := bearer.strip()):
+        found["authorization"] = bearer
+    if key := headers.get("x-api-key", "").strip():
+        found["x-api-key"] = key
+    if not found:
         raise refusal("no API key: send it as `authorization: Bearer ...` or `x-api-key`")
-    return {header: credential for header, credential in found.items() if credential}
+    if max(map(len, found.values())) > LONGEST:
+        raise refusal(f"this is not an API key: it has more than {LONGEST} characters")
+    return found
 
 
 def refusal(message: str) -> Unauthenticated:

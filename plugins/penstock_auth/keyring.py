@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from .keys import Hash, Key, digest_of, plain_digest
+from .keys import Digester, Hash, Key, plain_digest
 from .scope import Asked, Guard
 
 _NOBODY = Hash(bytes(32), "")
@@ -20,6 +20,8 @@ class Known:
         self._noun = noun
         self._line = (key, *ancestors)
         self._guards = [Guard(one.scope) for one in self._line]
+        self.offers_all = all(guard.offers_all for guard in self._guards)
+        """Whether the key may ask for any model."""
         self._exceeds = any(one.exceeds(parent) for one, parent in zip(self._line, ancestors, strict=False))
 
     def unusable(self, now: float) -> str:
@@ -32,11 +34,6 @@ class Known:
     def refused(self, asked: Asked) -> str:
         """What of a wish is not allowed: `pipeline`, `address`, `route`, `model`, or nothing."""
         return next(filter(None, (guard.refused(asked) for guard in self._guards)), "")
-
-    @property
-    def offers_all(self) -> bool:
-        """Whether the key may ask for any model."""
-        return all(guard.offers_all for guard in self._guards)
 
     def offers(self, model: str) -> bool:
         """Whether the key may ask for a model."""
@@ -51,7 +48,7 @@ class Keyring:
         by_id = {key.id: key for key in keys}
         self.known: Mapping[str, Known] = {key.id: _with_ancestors(key, by_id) for key in by_id.values()}
         self._hashes = {hash.digest: hash for hash in hashes if hash.key in by_id}
-        self._pepper = pepper
+        self._digester = None if pepper is None else Digester(pepper)
 
     def find(self, credential: str, now: float) -> Known | None:
         """The key that a credential is, or None.
@@ -59,8 +56,8 @@ class Keyring:
         Digests and comparison are the same work for known and unknown keys, so the time they take tells nothing.
         """
         digests = [plain_digest(credential)]
-        if self._pepper is not None:
-            digests.append(digest_of(credential, self._pepper))
+        if self._digester is not None:
+            digests.append(self._digester.digest(credential))
         found = _NOBODY
         for digest in digests:
             hash = self._hashes.get(digest, _NOBODY)

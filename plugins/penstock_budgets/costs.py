@@ -17,8 +17,10 @@ def spent(exchange: Exchange, attempt: Attempt, estimate: int) -> int:
     usage = exchange.usage
     if usage == Usage():
         return estimate if attempt.sent and attempt.error is None else 0
-    if not exchange.stop_reason:  # cut off, and upstreams tell the output at the end
-        usage = replace(usage, output=max(usage.output, likely_usage(exchange.request).output))
+    if exchange.stop_reason:
+        return exchange.cost.total if exchange.cost else 0
+    # Cut off, and upstreams tell the output at the end.
+    usage = replace(usage, output=max(usage.output, likely_usage(exchange.request).output))
     return _cost(exchange, attempt.target, usage)
 
 

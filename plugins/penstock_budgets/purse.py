@@ -1,9 +1,8 @@
 """What has been spent of each budget, in the store: reserved before, settled afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from penstock import Store, Subject
 
@@ -15,7 +14,7 @@ _SESSION = 30 * 86400.0
 """Seconds for which the sum of a session is kept, from its first request on."""
 
 
-class Account(NamedTuple):
+class Account(msgspec.Struct, frozen=True):
     """The budget of a subject in one window. `limit` and sums are in nano-dollars; `ttl` is in seconds."""
 
     subject: Subject
@@ -30,7 +29,7 @@ class Account(NamedTuple):
         return f"{self.subject.key}\n{self.span.name}"
 
 
-class State(NamedTuple):
+class State(msgspec.Struct, frozen=True):
     """An account, and what is spent of it: with what is reserved by others who are under way."""
 
     account: Account

@@ -68,9 +68,9 @@ class Gate:
             await self.store.release(held.subject.key, held.holder)
         takes, held.takes = held.takes, ()
         owed = [
-            Take(key, capacity, rate, amount)
-            for rule, (key, capacity, rate, taken) in zip(self.rules, takes, strict=False)
-            if (amount := used.of(rule.unit) - taken)
+            Take(take.key, take.capacity, take.rate, amount)
+            for rule, take in zip(self.rules, takes, strict=False)
+            if (amount := used.of(rule.unit) - take.amount)
         ]
         if owed:
             await self.store.settle(owed)

@@ -1,8 +1,8 @@
 """What the limits of a step count, how much of it and in which time: from options to token buckets."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple, get_args
+
+import msgspec
 
 from penstock import Take
 
@@ -11,7 +11,7 @@ Unit = Literal["requests", "input tokens", "output tokens", "tokens"]
 _WINDOWS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
 
-class Quantity(NamedTuple):
+class Quantity(msgspec.Struct, frozen=True):
     """How much an exchange uses. Tokens that a provider has read from its cache are not in it."""
 
     requests: int = 0

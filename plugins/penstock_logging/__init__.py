@@ -2,13 +2,12 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from penstock import Exchange, Gateway, Plugin, hookimpl
 
-from .record import record
+from .record import Line, record
 from .sink import FileSink, Sink, StreamSink
 
 STREAMS = {"stdout": 1, "stderr": 2}
@@ -40,7 +39,7 @@ class Logging(Plugin):
 
     @hookimpl
     def on_complete(self, exchange: Exchange) -> None:
-        line = _line(record(exchange, datetime.now(UTC)))
+        line = _encoded(record(exchange, datetime.now(UTC)))
         try:
             self._sink.write(line + b"\n")
         except OSError as error:
@@ -64,10 +63,12 @@ class Logging(Plugin):
             self.log.error("request log %s cannot be written, lines are being lost: %s", self.to, error.strerror)
 
 
-def _line(fields: dict[str, Any]) -> bytes:
-    """The fields in plain ASCII, in which no byte can confuse a terminal or a parser."""
+def _encoded(line: Line) -> bytes:
+    """The line in plain ASCII, in which no byte can confuse a terminal or a parser."""
     try:
-        line = msgspec.json.encode(fields)
+        encoded = msgspec.json.encode(line)
     except (ValueError, OverflowError):  # half a surrogate pair, or a number beyond 64 bits: the slow way knows them
-        line = b""
-    return line if line and line.isascii() else json.dumps(fields, separators=(",", ":")).encode()
+        encoded = b""
+    if encoded and encoded.isascii():
+        return encoded
+    return json.dumps(msgspec.to_builtins(line), separators=(",", ":")).encode()

@@ -70,7 +70,7 @@ class Tariff:
         paid, saved = rates.bill(usage)
         if scale is None and factor is not None:
             paid, saved = -(-paid * factor // DOLLAR), saved * factor // DOLLAR
-        known = self.known and (factor is not None or self.has(usage.mode))
+        known = self.known and (scale is not None or factor is not None or self._standard.free)
         return Cost(-(-(paid + rates.searched(usage)) // _MILLION), saved // _MILLION, known)
 
 

@@ -105,7 +105,7 @@ class RedisStore(Store):
     async def _take(self, verb: str, takes: Sequence[Take]) -> float:
         if not takes:
             return 0.0
-        numbers = [float(number) for take in takes for number in take[1:]]
+        numbers = [float(number) for take in takes for number in (take.capacity, take.rate, take.amount)]
         return float(await self._client.script(scripts.TAKE, [_bucket(take.key) for take in takes], verb, *numbers))
 
 

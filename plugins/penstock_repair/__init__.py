@@ -81,7 +81,8 @@ class Repair(Plugin):
             loop = asyncio.get_running_loop()
             small = await loop.run_in_executor(self._thread, self._album.smaller, large)
             messages = with_pictures(messages, small)
-        return replace(prompt, messages=messages, thinking=fitted(prompt, repairs, interleaved))
+        thinking = fitted(prompt, repairs, interleaved)
+        return replace(prompt, messages=messages, thinking=thinking) if repairs else prompt
 
     def _note(self, exchange: Exchange, repairs: Counter[str]) -> None:
         for name, count in repairs.items():

@@ -81,7 +81,7 @@ class Journal:
     def read(self, offset: int) -> tuple[list[Record], int]:
         """The records from an offset on, a batch at most, and the offset behind them. What is no record is counted."""
         found: list[Record] = []
-        with self._lock, os.fdopen(os.dup(self._descriptor), "rb") as file:
+        with self._lock, os.fdopen(os.dup(self._descriptor), "rb", LONGEST_LINE) as file:
             file.seek(offset)
             while len(found) < BATCH and (line := file.readline(LONGEST_LINE)):
                 if line.endswith(b"\n") or len(line) == LONGEST_LINE:

@@ -178,7 +178,7 @@ def text(value: str) -> str:
 
 
 def _whole(tokens: int) -> int:
-    return max(0, min(tokens, _MOST))
+    return tokens if 0 <= tokens <= _MOST else max(0, min(tokens, _MOST))
 
 
 def _nano(cost: int) -> int:

@@ -16,6 +16,8 @@ Row = dict[str, Any]
 
 _KEY = [column.key for column in DAY.primary_key]
 _SUMS = [column.key for column in DAY.c if not column.primary_key]
+_SAME = [name for name in _SUMS if name.endswith(("_tokens", "_nano", "_ms", "searches"))]
+"""The sums of what stands in a record by the same name."""
 
 
 class Writer:
@@ -23,8 +25,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        insert = database.insert(USAGE)
-        self._insert = insert.on_conflict_do_nothing(index_elements=[USAGE.c.id]).returning(USAGE.c.id)
+        self._known = sa.select(USAGE.c.id).where(USAGE.c.id.in_(sa.bindparam("ids", expanding=True)))
+        self._insert = sa.insert(USAGE)
         self._insert_attempts = sa.insert(ATTEMPT)
         insert = database.insert(DAY)
         sums = {DAY.c[name]: DAY.c[name] + insert.excluded[name] for name in _SUMS}
@@ -39,8 +41,11 @@ class Writer:
         if not rows:
             return 0
         async with self._database.begin() as connection:
-            written = await connection.execute(self._insert, [_row(record) for record in rows.values()])
-            new = [rows[name] for name in written.scalars()]
+            for known in await connection.scalars(self._known, {"ids": list(rows)}):
+                del rows[known]
+            new = list(rows.values())
+            if new:
+                await connection.execute(self._insert, [_row(record) for record in new])
             if attempts := [_attempt(record, number) for record in new for number in range(len(record.attempts))]:
                 await connection.execute(self._insert_attempts, attempts)
             if sums := summed(new):
@@ -71,9 +76,8 @@ def summed(records: Iterable[Record]) -> list[Row]:
 
 def _amounts(record: Record) -> dict[str, int]:
     """What one record adds to the sums of its day."""
-    same = {name: getattr(record, name) for name in _SUMS if name.endswith(("_tokens", "_nano", "_ms", "searches"))}
     return {
-        **same,
+        **{name: getattr(record, name) for name in _SAME},
         "requests": 1,
         "errors": record.outcome == "error",
         "cancelled": record.outcome in ("cancelled", "killed"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from penstock import Event, Store, Take, Text
 from penstock.store import PrefixedStore
@@ -360,7 +361,7 @@ def deeds(rates: st.SearchStrategy[float], patience: st.SearchStrategy[float]) -
     buckets = st.lists(st.tuples(KEYS, QUARTERS), max_size=3, unique_by=lambda pair: pair[0])
     capacities = {"": 1.0, "a": 2.5, "ab": 5.0, "b": 8.0}
     takes = st.builds(lambda pairs, rate: [Take(k, capacities[k], rate, n) for k, n in pairs], buckets, rates)
-    refunds = takes.map(lambda found: [take._replace(amount=take.amount - 5) for take in found])
+    refunds = takes.map(lambda found: [replace(take, amount=take.amount - 5) for take in found])
     verbs: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
         "get": (KEYS, st.just(float)),
         "set": (KEYS, QUARTERS, TTLS),

@@ -35,11 +35,13 @@ class Comparison(NamedTuple):
     distinct: bool = False
 
 
-def _team(title: str, bar: float, team: str = "platform", distinct: bool = False) -> tuple[Comparison, ...]:
+def _answers(
+    title: str, other: str, bar: float | None, team: str = "platform", distinct: bool = False
+) -> tuple[Comparison, ...]:
     """A whole message, a stream of 300 chunks, and one that is translated."""
-    kinds = (("message", SMALL, 800), ("stream", "messages-paced", 32), ("chat", "chat-paced", 32))
+    kinds = (("message", SMALL, 2000), ("stream", "messages-paced", 32), ("chat", "chat-paced", 32))
     return tuple(
-        Comparison(f"{title}, {kind}", "bare", "team", model, requests, bar, team, distinct)
+        Comparison(f"{title}, {kind}", "bare", other, model, requests, bar, team, distinct)
         for kind, model, requests in kinds
     )
 
@@ -55,9 +57,10 @@ def _listeners(title: str, base: str, other: str, bar: float | None) -> tuple[Co
 # A listener to every event has a relayed stream decoded: `one listener` says what that costs. The bar on twenty is on
 # what twenty cost in a stream that somebody looks into; those that want usage have nothing decoded beyond that.
 COMPARISONS = (
-    *_team("team", 1.3),
-    *_team("cache miss", 1.3, "evals", distinct=True),
-    *_team("cache hit", 1.0, "evals"),
+    *_answers("team", "team", 1.3),
+    *_answers("team miss", "team", None, "evals", distinct=True),
+    *_answers("team hit", "team", None, "evals"),
+    *_answers("cache hit", "cached", 1.0),
     *_listeners("one listener", "bare", "one", None),
     *_listeners("20 listeners", "one", "twenty", 1.1),
     *_listeners("20 for usage", "bare", "usage", 1.1),
@@ -103,6 +106,7 @@ def lines(rounds: int, share: float, only: str) -> Iterator[Line]:
 def _serving(folder: Path, name: str, upstream: str) -> Iterator[_Gateway]:
     documents = {
         "bare": lambda: pipelines.bare(upstream),
+        "cached": lambda: pipelines.bare(upstream, {"cache": {"scope": "pipeline"}}),
         "team": lambda: pipelines.team(upstream),
         "one": lambda: pipelines.listening(upstream, "Everything", 1),
         "twenty": lambda: pipelines.listening(upstream, "Everything", 20),

@@ -15,7 +15,7 @@ _NO_END = 10**9  # limits and budgets are looked after, and never reached
 Document = Mapping[str, Any]
 
 
-def bare(upstream: str, *more: str) -> Document:
+def bare(upstream: str, *more: str | Document) -> Document:
     """The least that is a gateway, with more steps above."""
     return {"path": "/", "upstreams": _upstreams(upstream), "plugins": [*more, _models(), "translation"]}
 

@@ -119,7 +119,7 @@ def test_a_plugin_of_the_library_that_a_file_imports_is_not_its_own(folder: Path
 
 
 OPTIONS = {
-    "place: Path | None = None": "type <class 'pathlib.Path'> is not supported",
+    "place: Path | None = None": f"type {Path!r} is not supported",
     "place: 'Nowhere' = None": "name 'Nowhere' is not defined",
     "place: str | Secret = ''": "Type unions containing a custom type may not contain any additional types",
     "place: Secret = Secret('x')": "a Secret as a default would be in the source; write `Secret | None = None`",

@@ -390,11 +390,16 @@ async def test_each_sees_what_is_theirs(gateway: MakeGateway, upstream: Scripted
 async def test_questions_leave_connections_to_others(
     gateway: MakeGateway, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[asyncio.Event] = []
+    under_way, most = 0, 0
 
     async def hangs(*_: object) -> None:
-        begun.append(asyncio.Event())
-        await begun[-1].wait()
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            under_way -= 1
 
     monkeypatch.setattr(endpoints, "make_report", hangs)
     monkeypatch.setattr(endpoints, "_PATIENCE", 0.3)
@@ -403,7 +408,7 @@ async def test_questions_leave_connections_to_others(
     for said in await asyncio.gather(*asked):
         assert said.status == 503
         assert said.json()["error"]["message"] == "the ledger takes too long to answer this: ask for fewer days"
-    assert len(begun) == 2
+    assert (under_way, most) == (0, 2)
 
 
 async def test_an_open_pipeline_tells_this_machine(

@@ -294,4 +294,4 @@ def _health(host: Host) -> Answer:
         "generation": host.current.id,
         "reload_failed": bool(host.reload_problem),
     }
-    return Answer(200, {"content-type": _JSON}, msgspec.json.encode(state))
+    return Answer.json(state)

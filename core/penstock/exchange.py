@@ -213,6 +213,28 @@ class Exchange:
     both are empty for what a client has sent.
     """
 
+    # As they are at the beginning.
+    principal: Principal | None = None
+    prices: Prices | None = None
+    response: Response | None = None
+    status = 0
+    error: GatewayError | None = None
+    outcome: Outcome = "open"
+    usage = Usage()
+    served_model = ""
+    stop_reason = ""
+    muted: frozenset[str] = frozenset()
+    simulated = False
+    cached = False
+    first_event: float | None = None
+    ended: float | None = None
+    parent = ""
+    asked_by: tuple[str, ...] = ()
+    _switch: Callable[[str], None] | None = None
+    _kind: Kind | None = None
+    _ask: Ask | None = None
+    _cost: tuple[object, Cost] | None = None
+
     def __init__(
         self,
         *,
@@ -235,32 +257,12 @@ class Exchange:
         self.query = query
         self.peer = peer
         self.upstreams = upstreams
-        self.principal: Principal | None = None
-        self.prices: Prices | None = None
         self.targets: list[Target] = []
         self.attempts: list[Attempt] = []
         self.stash = Stash()
-        self.response: Response | None = None
-        self.status = 0
-        self.error: GatewayError | None = None
-        self.outcome: Outcome = "open"
-        self.usage = Usage()
-        self.served_model = ""
-        self.stop_reason = ""
         self.repairs: dict[str, int] = {}
-        self.muted: frozenset[str] = frozenset()
-        self.simulated = False
-        self.cached = False
         self.started = started
-        self.first_event: float | None = None
-        self.ended: float | None = None
-        self.parent = ""
-        self.asked_by: tuple[str, ...] = ()
-        self._switch: Callable[[str], None] | None = None
         self._claimed: set[str] = set()
-        self._kind: Kind | None = None
-        self._ask: Ask | None = None
-        self._cost: tuple[object, Cost] | None = None
 
     @property
     def kind(self) -> Kind:

@@ -79,8 +79,7 @@ def stats_handler(pipeline: Pipeline, generation: Callable[[], str]) -> Handler:
         who = asked.principal
         if who is not None and (who.team or not who.admin):
             raise Forbidden("this is for admins who belong to no team: it is about the requests of all")
-        body = msgspec.json.encode(stats_of(pipeline, generation()))
-        return Answer(200, {"content-type": "application/json", "cache-control": "no-store"}, body)
+        return Answer.json(stats_of(pipeline, generation()))
 
     return stats
 

@@ -74,7 +74,7 @@ class KeyDesk:
                 raise InvalidRequest(str(error)) from None
             except (DatabaseUnavailable, TimeoutError) as error:
                 raise Overloaded("the database with the keys is away", detail=str(error), retry_after=10.0) from None
-            return Answer(status, {"content-type": "application/json"}, msgspec.json.encode(body))
+            return Answer.json(body, status)
 
         return handle
 

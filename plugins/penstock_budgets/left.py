@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from penstock import DOLLAR, Answer, EndpointRequest, Handler, Overloaded, Per, StoreUnavailable, subject_asked
 
 from .purse import Purse, State
@@ -21,9 +19,7 @@ def endpoint(purse: Purse, calendar: Calendar, step: str, per: Per, only: Sequen
             budgets = [_line(state, calendar) for state in await purse.states(subject)]
         except StoreUnavailable as error:
             raise Overloaded("the gateway cannot look up its budgets at the moment", detail=str(error)) from None
-        told = {"step": step, "per": per, "subject": subject.words, "only": only, "budgets": budgets}
-        headers = {"content-type": "application/json", "cache-control": "no-store"}
-        return Answer(200, headers, msgspec.json.encode(told))
+        return Answer.json({"step": step, "per": per, "subject": subject.words, "only": only, "budgets": budgets})
 
     return tell
 

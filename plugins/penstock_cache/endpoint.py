@@ -142,8 +142,7 @@ def _handler(work: Work, known: set[str]) -> Handler:
             said = await work(asked)
         except StoreUnavailable as error:
             raise Overloaded("the gateway cannot look into its cache at the moment", detail=str(error)) from None
-        headers = {"content-type": "application/json", "cache-control": "no-store"}
-        return Answer(200, headers, msgspec.json.encode(said))
+        return Answer.json(said)
 
     return handle
 

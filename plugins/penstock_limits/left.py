@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import msgspec
-
 from penstock import Answer, EndpointRequest, Handler, Overloaded, Per, StoreUnavailable, Subject, subject_asked
 
 from .gate import Gate
@@ -22,9 +20,7 @@ def endpoint(gate: Gate, step: str, per: Per, only: Sequence[str]) -> Handler:
             limits = await left(gate, subject)
         except StoreUnavailable as error:
             raise Overloaded("the gateway cannot look up its limits at the moment", detail=str(error)) from None
-        told = {"step": step, "per": per, "subject": subject.words, "only": only, "limits": limits}
-        headers = {"content-type": "application/json", "cache-control": "no-store"}
-        return Answer(200, headers, msgspec.json.encode(told))
+        return Answer.json({"step": step, "per": per, "subject": subject.words, "only": only, "limits": limits})
 
     return tell
 

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
-import msgspec
-
 from penstock import Answer, Database, DatabaseUnavailable, EndpointRequest, InvalidRequest, Overloaded
 
 from .asking import BY, FILTERS, Question, question
@@ -34,7 +32,7 @@ class Endpoints:
         by = asked.query.get("by", "day")
         if by not in BY:
             raise InvalidRequest(f"by: expected one of {', '.join(BY)}, got {by!r}")
-        return _json((await self._report(asked, by, _question(asked, {"by", "baseline"}))).whole())
+        return Answer.json((await self._report(asked, by, _question(asked, {"by", "baseline"}))).whole())
 
     async def analytics(self, asked: EndpointRequest) -> Answer:
         """What a dashboard shows: totals, and the sums by day, model, team, user, upstream and session."""
@@ -47,7 +45,7 @@ class Endpoints:
             for by in ("model", "team", "user", "upstream", "session"):
                 found = await lines(self._database, by, wanted)
                 told[f"{by}s"] = [{by: line.name, **line.about, **line.sums.told()} for line in found[:_TOP]]
-        return _json(told)
+        return Answer.json(told)
 
     async def _report(self, asked: EndpointRequest, by: str, wanted: Question) -> Report:
         model = asked.query.get("baseline", "")
@@ -92,7 +90,3 @@ def _own(asked: EndpointRequest) -> Mapping[str, str]:
     if who is None or (who.admin and not who.team):
         return own
     return {**own, "team": who.team} if who.admin else {**own, "team": who.team, "user": who.user}
-
-
-def _json(value: object) -> Answer:
-    return Answer(200, {"content-type": "application/json", "cache-control": "no-store"}, msgspec.json.encode(value))
